@@ -1,0 +1,1 @@
+// The precompiled header is built from this empty file: see room.cmake.

@@ -1,0 +1,17 @@
+// One log per process: warnings to the terminal, everything to the file of this stage.
+#pragma once
+
+#include <spdlog/spdlog.h>
+
+#include <string>
+
+namespace mapl {
+
+// Warnings and errors of any thread go to stderr as "mapl: warning: ...". Call once, from main.
+void log_to_terminal();
+
+// From here on everything from level info goes to `path` too, each line flushed.
+//   ERRORS  UserError when the file cannot be opened.
+void log_to_file(const std::string& path);
+
+}  // namespace mapl

@@ -1,0 +1,57 @@
+// An ordered, framed, two-way connection to one neighbour. A link never looks inside a payload.
+//
+// THREADS: one owner calls send() and recv(); close() may be called from any thread and makes a blocked
+// call return kClosed.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "base/clock.h"
+#include "base/status.h"
+#include "link/frame.h"
+
+namespace mapl::link {
+
+// Bytes that crossed, headers apart. Kept by the worker, per kind.
+struct LinkOptions {
+  std::string peer = "peer";           // how errors call the neighbour: "stage 2"
+  uint64_t max_payload_bytes = 0;      // the largest payload that the codec declares: more is refused
+                                       // before anything is allocated
+  uint64_t max_queued_bytes = 256u << 20;  // send() blocks while more than this waits to leave
+  double heartbeat_seconds = 1.0;      // an idle peer is asked this often whether it lives
+  double silence_seconds = 4.0;        // and is lost after this long without a word
+};
+
+class Link {
+ public:
+  virtual ~Link() = default;
+
+  // Queues a frame and returns; the bytes leave in the background, in order. Blocks only while the queue
+  // is over its limit. kPeerLost, kTimeout (deadline passed while blocked) or kClosed.
+  virtual Status send(Frame frame, Deadline deadline) = 0;
+
+  // The next frame, in the order sent, checked (length, checksum). A link that has failed gives what arrived
+  // before the failure first, then the failure.
+  virtual Result<Frame> recv(Deadline deadline) = 0;
+
+  // Waits until all that was sent has left this process.
+  virtual Status flush(Deadline deadline) = 0;
+
+  // Drops what is queued and lets blocked calls return. Idempotent.
+  virtual void close() noexcept = 0;
+};
+
+// What must come next; anything else is kCorrupt with both named, and an abort frame is kAborted with the
+// peer's own words.
+struct Expected {
+  Kind kind = Kind::kHello;
+  uint64_t step = 0;
+  uint32_t micro_batch = 0;
+  uint64_t payload_bytes = 0;
+  uint8_t packing = 0;
+};
+Result<Frame> recv_expected(Link& link, const Expected& expected, Deadline deadline);
+
+}  // namespace mapl::link
