@@ -36,6 +36,11 @@ class Link {
   // before the failure first, then the failure.
   virtual Result<Frame> recv(Deadline deadline) = 0;
 
+  // Without waiting: ok, or why this link is of no more use: the connection's failure, or kAborted with the
+  // peer's words as soon as an abort frame has arrived, even while frames before it wait to be received.
+  // (A stage that waits for one neighbour asks this of the other: that is how a failure crosses a pipeline.)
+  virtual Status health() = 0;
+
   // Waits until all that was sent has left this process.
   virtual Status flush(Deadline deadline) = 0;
 
