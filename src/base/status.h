@@ -70,7 +70,12 @@ class UserError : public std::runtime_error {
 // A failure of the world that ends the run, on its way to main: exit code 1.
 class RunError : public std::runtime_error {
  public:
-  explicit RunError(const Status& status) : std::runtime_error(status.to_string()) {}
+  explicit RunError(Status status)
+      : std::runtime_error(status.to_string()), status_(std::move(status)) {}
+  const Status& status() const { return status_; }
+
+ private:
+  Status status_;
 };
 
 }  // namespace mapl

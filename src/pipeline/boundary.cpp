@@ -1,0 +1,142 @@
+#include "pipeline/boundary.h"
+
+#include <torch/torch.h>
+
+#include <algorithm>
+
+#include "codec/payload.h"
+#include "pipeline/vote.h"
+
+namespace mapl::pipeline {
+namespace {
+
+uint8_t packing_id(const std::string& name, codec::Leg leg, const codec::Options& codec) {
+  const auto packing = codec::make_packing(name, {.leg = leg, .group_size = codec.group_size});
+  return static_cast<uint8_t>(packing->id());
+}
+
+codec::MessageKey key_of(const Channel& channel, const BoundaryOptions& options, uint64_t step,
+                         uint32_t micro_batch) {
+  return {.seed = options.seed,
+          .step = step,
+          .micro_batch = micro_batch,
+          .boundary = static_cast<uint32_t>(channel.options().boundary)};
+}
+
+int64_t id_bytes(const MicroBatchShape& shape) {
+  return codec::token_id_bytes(shape.num_ids(), shape.vocab_size);
+}
+
+}  // namespace
+
+at::Tensor inputs_of(const at::Tensor& ids) { return ids.narrow(1, 0, ids.size(1) - 1); }
+at::Tensor targets_of(const at::Tensor& ids) { return ids.narrow(1, 1, ids.size(1) - 1); }
+
+NextBoundary::NextBoundary(Channel& channel, codec::SenderEnd& end, const BoundaryOptions& options)
+    : channel_(channel),
+      end_(end),
+      options_(options),
+      activation_packing_(
+          packing_id(options.codec.activation, codec::Leg::kActivation, options.codec)),
+      gradient_packing_(packing_id(options.codec.gradient, codec::Leg::kGradient, options.codec)) {}
+
+Result<at::Tensor> NextBoundary::send_activation(uint64_t step, uint32_t micro_batch,
+                                                 const at::Tensor& y_ND, const at::Tensor& ids) {
+  at::Tensor z_NR = end_.project(y_ND, inputs_of(ids).reshape({-1}));
+  Bytes payload = codec::pack_token_ids(ids, options_.shape.vocab_size);
+  const Bytes packed = end_.pack(z_NR.detach(), key_of(channel_, options_, step, micro_batch));
+  payload.insert(payload.end(), packed.begin(), packed.end());
+  const Status status = channel_.send({.kind = link::Kind::kActivation,
+                                       .step = step,
+                                       .micro_batch = micro_batch,
+                                       .packing = activation_packing_},
+                                      std::move(payload), id_bytes(options_.shape));
+  if (!status.is_ok()) return status;
+  return z_NR;
+}
+
+Result<at::Tensor> NextBoundary::recv_gradient(uint64_t step, uint32_t micro_batch) {
+  const int64_t rows = options_.shape.rows();
+  const Channel::Message message{.kind = link::Kind::kGradient,
+                                 .step = step,
+                                 .micro_batch = micro_batch,
+                                 .packing = gradient_packing_};
+  const auto payload = channel_.recv(message, end_.gradient_bytes(rows));
+  if (!payload.is_ok()) return payload.status();
+  auto grad_NR = end_.unpack_gradient(payload.value(), rows);
+  if (!grad_NR.is_ok()) return grad_NR.status().in(channel_.where(message, /*sending=*/false));
+  return grad_NR;
+}
+
+Status NextBoundary::recv_basis_gradient(uint64_t step) {
+  if (end_.basis_gradient_bytes() == 0) return Status::ok();
+  const Channel::Message message{.kind = link::Kind::kBasisGradient, .step = step};
+  const auto payload = channel_.recv(message, end_.basis_gradient_bytes());
+  if (!payload.is_ok()) return payload.status();
+  return end_.add_basis_gradient(payload.value()).in(channel_.where(message, /*sending=*/false));
+}
+
+Status NextBoundary::send_basis(uint64_t step) {
+  if (end_.basis_bytes() == 0) return Status::ok();
+  return channel_.send({.kind = link::Kind::kBasis, .step = step}, end_.basis());
+}
+
+PrevBoundary::PrevBoundary(Channel& channel, codec::ReceiverEnd& end,
+                           const BoundaryOptions& options)
+    : channel_(channel),
+      end_(end),
+      options_(options),
+      activation_packing_(
+          packing_id(options.codec.activation, codec::Leg::kActivation, options.codec)),
+      gradient_packing_(packing_id(options.codec.gradient, codec::Leg::kGradient, options.codec)) {}
+
+Result<PrevBoundary::Activation> PrevBoundary::recv_activation(uint64_t step,
+                                                               uint32_t micro_batch) {
+  const MicroBatchShape& shape = options_.shape;
+  const int64_t bytes_of_ids = id_bytes(shape);
+  const Channel::Message message{.kind = link::Kind::kActivation,
+                                 .step = step,
+                                 .micro_batch = micro_batch,
+                                 .packing = activation_packing_};
+  const auto payload = channel_.recv(message, bytes_of_ids + end_.activation_bytes(shape.rows()));
+  if (!payload.is_ok()) return payload.status();
+  const std::string where = channel_.where(message, /*sending=*/false);
+  const ByteSpan bytes(payload.value());
+  const auto ids = codec::unpack_token_ids(bytes.first(static_cast<size_t>(bytes_of_ids)),
+                                           shape.num_ids(), shape.vocab_size);
+  if (!ids.is_ok()) return ids.status().in(where);
+  const auto z_NR = end_.unpack(bytes.subspan(static_cast<size_t>(bytes_of_ids)), shape.rows());
+  if (!z_NR.is_ok()) return z_NR.status().in(where);
+  return Activation{ids.value().view({shape.batch, shape.sequence_length + 1}), z_NR.value()};
+}
+
+Status PrevBoundary::send_gradient(uint64_t step, uint32_t micro_batch, const at::Tensor& grad_NR) {
+  return channel_.send({.kind = link::Kind::kGradient,
+                        .step = step,
+                        .micro_batch = micro_batch,
+                        .packing = gradient_packing_},
+                       end_.pack_gradient(grad_NR, key_of(channel_, options_, step, micro_batch)));
+}
+
+Status PrevBoundary::send_basis_gradient(uint64_t step) {
+  if (end_.basis_gradient_bytes() == 0) return Status::ok();
+  return channel_.send({.kind = link::Kind::kBasisGradient, .step = step}, end_.basis_gradient());
+}
+
+Status PrevBoundary::recv_basis(uint64_t step) {
+  if (end_.basis_bytes() == 0) return Status::ok();
+  const Channel::Message message{.kind = link::Kind::kBasis, .step = step};
+  const auto payload = channel_.recv(message, end_.basis_bytes());
+  if (!payload.is_ok()) return payload.status();
+  return end_.set_basis(payload.value()).in(channel_.where(message, /*sending=*/false));
+}
+
+uint64_t max_payload_bytes(const codec::SenderEnd& end, const MicroBatchShape& shape,
+                           int num_stages, int64_t tied_bytes) {
+  return static_cast<uint64_t>(
+      std::max({id_bytes(shape) + end.activation_bytes(shape.rows()),
+                end.gradient_bytes(shape.rows()), end.basis_bytes(), end.basis_gradient_bytes(),
+                vote_bytes(num_stages), tied_bytes, link::kMaxAbortBytes}));
+}
+
+}  // namespace mapl::pipeline

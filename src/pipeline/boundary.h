@@ -1,0 +1,92 @@
+// One side of a boundary: the codec's end and the channel, tied together. A stage has at most two,
+// one towards stage 0 (prev) and one towards the loss (next).
+#pragma once
+
+#include <ATen/core/Tensor.h>
+
+#include <cstdint>
+
+#include "base/status.h"
+#include "codec/codec.h"
+#include "pipeline/channel.h"
+
+namespace mapl::pipeline {
+
+// Of a micro-batch: B windows of T + 1 token ids.
+struct MicroBatchShape {
+  int64_t batch = 1;
+  int64_t sequence_length = 1;
+  int64_t vocab_size = 2;
+
+  int64_t rows() const { return batch * sequence_length; }
+  int64_t num_ids() const { return batch * (sequence_length + 1); }
+};
+
+struct BoundaryOptions {
+  MicroBatchShape shape;
+  codec::Options codec;
+  uint64_t seed = 0;
+};
+
+// The first T ids of each window: the tokens that go in. [B, T + 1] -> [B, T].
+at::Tensor inputs_of(const at::Tensor& ids);
+// The last T: what is to be predicted.
+at::Tensor targets_of(const at::Tensor& ids);
+
+class NextBoundary {
+ public:
+  NextBoundary(Channel& channel, codec::SenderEnd& end, const BoundaryOptions& options);
+
+  //   y_ND     what this stage computed
+  //   ids      [B, T + 1], int64, on the CPU
+  //   returns  z [N, R], in the graph: where the backward of this micro-batch starts
+  Result<at::Tensor> send_activation(uint64_t step, uint32_t micro_batch, const at::Tensor& y_ND,
+                                     const at::Tensor& ids);
+  // The gradient of z, [N, R].
+  Result<at::Tensor> recv_gradient(uint64_t step, uint32_t micro_batch);
+
+  Status recv_basis_gradient(uint64_t step);  // and adds it to this end's
+  Status send_basis(uint64_t step);
+
+  Channel& channel() { return channel_; }
+  codec::SenderEnd& end() { return end_; }
+
+ private:
+  Channel& channel_;
+  codec::SenderEnd& end_;
+  BoundaryOptions options_;
+  uint8_t activation_packing_;
+  uint8_t gradient_packing_;
+};
+
+class PrevBoundary {
+ public:
+  PrevBoundary(Channel& channel, codec::ReceiverEnd& end, const BoundaryOptions& options);
+
+  struct Activation {
+    at::Tensor ids;   // [B, T + 1], int64
+    at::Tensor z_NR;  // as unpacked, a leaf
+  };
+  Result<Activation> recv_activation(uint64_t step, uint32_t micro_batch);
+  Status send_gradient(uint64_t step, uint32_t micro_batch, const at::Tensor& grad_NR);
+
+  Status send_basis_gradient(uint64_t step);
+  Status recv_basis(uint64_t step);
+
+  Channel& channel() { return channel_; }
+  codec::ReceiverEnd& end() { return end_; }
+
+ private:
+  Channel& channel_;
+  codec::ReceiverEnd& end_;
+  BoundaryOptions options_;
+  uint8_t activation_packing_;
+  uint8_t gradient_packing_;
+};
+
+// The largest payload that a link between two stages may announce: all kinds of message considered.
+//   tied_bytes  of a tied matrix's gradient, 0 when the head is its own
+uint64_t max_payload_bytes(const codec::SenderEnd& end, const MicroBatchShape& shape,
+                           int num_stages, int64_t tied_bytes);
+
+}  // namespace mapl::pipeline

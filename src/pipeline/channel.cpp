@@ -1,0 +1,125 @@
+#include "pipeline/channel.h"
+
+#include <fmt/format.h>
+
+#include "base/clock.h"
+
+namespace mapl::pipeline {
+namespace {
+
+// How often a wait looks at the other neighbour: a failure crosses each stage within this.
+constexpr double kLookSeconds = 0.1;
+constexpr double kAbortSeconds = 1.0;
+
+class Stopwatch {
+ public:
+  explicit Stopwatch(double& total) : total_(total) {}
+  ~Stopwatch() { total_ += 1e-9 * static_cast<double>(now_ns() - start_); }
+
+ private:
+  double& total_;
+  int64_t start_ = now_ns();
+};
+
+}  // namespace
+
+Traffic& Traffic::operator+=(const Traffic& other) {
+  activation_bytes += other.activation_bytes;
+  gradient_bytes += other.gradient_bytes;
+  token_id_bytes += other.token_id_bytes;
+  sync_bytes += other.sync_bytes;
+  header_bytes += other.header_bytes;
+  return *this;
+}
+
+Traffic Traffic::operator-(const Traffic& other) const {
+  return {activation_bytes - other.activation_bytes, gradient_bytes - other.gradient_bytes,
+          token_id_bytes - other.token_id_bytes, sync_bytes - other.sync_bytes,
+          header_bytes - other.header_bytes};
+}
+
+int64_t Traffic::total() const {
+  return activation_bytes + gradient_bytes + token_id_bytes + sync_bytes + header_bytes;
+}
+
+Status Channel::send(const Message& message, Bytes payload, int64_t token_id_bytes) {
+  const Stopwatch watch(sending_seconds_);
+  const auto bytes = static_cast<int64_t>(payload.size());
+  link::Frame frame;
+  frame.header.kind = message.kind;
+  frame.header.packing = message.packing;
+  frame.header.boundary = static_cast<uint16_t>(options_.boundary);
+  frame.header.step = message.step;
+  frame.header.micro_batch = message.micro_batch;
+  frame.header.payload_bytes = payload.size();
+  frame.header.sent_ns = now_ns();
+  frame.payload = std::move(payload);
+  const Status status = link_.send(std::move(frame), in_seconds(options_.timeout_seconds));
+  if (!status.is_ok()) return status.in(where(message, /*sending=*/true));
+  if (message.kind == link::Kind::kActivation) {
+    traffic_.activation_bytes += bytes - token_id_bytes;
+    traffic_.token_id_bytes += token_id_bytes;
+    traffic_.header_bytes += link::kHeaderBytes;
+  } else if (message.kind == link::Kind::kGradient) {
+    traffic_.gradient_bytes += bytes;
+    traffic_.header_bytes += link::kHeaderBytes;
+  } else {
+    count_sync(bytes);
+  }
+  return Status::ok();
+}
+
+void Channel::count_sync(int64_t payload_bytes) {
+  traffic_.sync_bytes += payload_bytes;
+  traffic_.header_bytes += link::kHeaderBytes;
+}
+
+Result<Bytes> Channel::recv(const Message& message, int64_t payload_bytes) {
+  const Stopwatch watch(waited_seconds_);
+  const link::Expected expected{.kind = message.kind,
+                                .step = message.step,
+                                .micro_batch = message.micro_batch,
+                                .payload_bytes = static_cast<uint64_t>(payload_bytes),
+                                .packing = message.packing};
+  const Deadline deadline = in_seconds(options_.timeout_seconds);
+  while (true) {
+    const Deadline look = std::min(deadline, in_seconds(kLookSeconds));
+    auto frame = link::recv_expected(link_, expected, look);
+    if (frame.is_ok()) return std::move(frame.value().payload);
+    if (frame.status().code() != Code::kTimeout || Clock::now() >= deadline) {
+      return frame.status().in(where(message, /*sending=*/false));
+    }
+    if (other_ == nullptr) continue;
+    const Status health = other_->link_.health();
+    if (!health.is_ok()) {
+      return health.in(
+          fmt::format("stage {}: link to stage {}, while receiving {} of step {} from "
+                      "stage {}",
+                      options_.stage, other_->options_.neighbour, link::kind_name(message.kind),
+                      message.step, options_.neighbour));
+    }
+  }
+}
+
+void Channel::abort(uint64_t step, const std::string& why) noexcept try {
+  link::Frame frame;
+  frame.header.kind = link::Kind::kAbort;
+  frame.header.boundary = static_cast<uint16_t>(options_.boundary);
+  frame.header.step = step;
+  const std::string text = why.substr(0, link::kMaxAbortBytes);
+  const auto* first = reinterpret_cast<const std::byte*>(text.data());
+  frame.payload.assign(first, first + text.size());
+  frame.header.payload_bytes = frame.payload.size();
+  const Deadline deadline = in_seconds(kAbortSeconds);
+  if (link_.send(std::move(frame), deadline).is_ok()) (void)link_.flush(deadline);
+} catch (const std::exception&) {
+  // The neighbour will notice the silence instead.
+}
+
+std::string Channel::where(const Message& message, bool sending) const {
+  return fmt::format("stage {}: {} {} of step {}, micro-batch {}, {} stage {}", options_.stage,
+                     sending ? "sending" : "receiving", link::kind_name(message.kind), message.step,
+                     message.micro_batch, sending ? "to" : "from", options_.neighbour);
+}
+
+}  // namespace mapl::pipeline

@@ -1,0 +1,77 @@
+// A Link as a stage uses it: waits that end when the other neighbour fails, bytes counted where
+// they cross, and errors that say which stage, neighbour, step, micro-batch and direction.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "base/bytes.h"
+#include "base/status.h"
+#include "link/link.h"
+
+namespace mapl::pipeline {
+
+// Bytes that this stage sent, since the start. Sums over stages are sums over boundaries, each
+// counted once.
+struct Traffic {
+  int64_t activation_bytes = 0;  // packed z
+  int64_t gradient_bytes = 0;    // packed gradient of z
+  int64_t token_id_bytes = 0;
+  int64_t sync_bytes = 0;  // votes, commits, bases and their gradients, tied gradients
+  int64_t header_bytes = 0;
+
+  Traffic& operator+=(const Traffic& other);
+  Traffic operator-(const Traffic& other) const;
+  int64_t total() const;
+};
+
+class Channel {
+ public:
+  struct Options {
+    int stage = 0;
+    int neighbour = 1;
+    int boundary = 0;              // 0 between stages 0 and 1
+    double timeout_seconds = 600;  // a live neighbour may take this long to compute
+  };
+  // REQUIRES: link outlives the channel.
+  Channel(link::Link& link, const Options& options) : link_(link), options_(options) {}
+
+  // While this channel waits, a failure that `other` knows of ends the wait. May be null.
+  void watch(Channel* other) { other_ = other; }
+
+  struct Message {
+    link::Kind kind;
+    uint64_t step = 0;
+    uint32_t micro_batch = 0;
+    uint8_t packing = 0;
+  };
+  // Frees the payload when it is on the wire. Of an activation, the first `token_id_bytes` are
+  // token ids.
+  Status send(const Message& message, Bytes payload, int64_t token_id_bytes = 0);
+  // Waits for exactly this message with exactly this many bytes.
+  Result<Bytes> recv(const Message& message, int64_t payload_bytes);
+
+  // Tells the neighbour that this step has failed, if it still listens, and lets the words leave.
+  void abort(uint64_t step, const std::string& why) noexcept;
+
+  // "stage 1: receiving activation of step 3, micro-batch 0, from stage 0"
+  std::string where(const Message& message, bool sending) const;
+
+  const Traffic& traffic() const { return traffic_; }
+  void count_sync(int64_t payload_bytes);
+  double waited_seconds() const { return waited_seconds_; }    // in recv, since the start
+  double sending_seconds() const { return sending_seconds_; }  // in send, since the start
+  double blocked_seconds() const { return waited_seconds_ + sending_seconds_; }
+  const Options& options() const { return options_; }
+
+ private:
+  link::Link& link_;
+  Options options_;
+  Channel* other_ = nullptr;
+  Traffic traffic_;
+  double waited_seconds_ = 0;
+  double sending_seconds_ = 0;
+};
+
+}  // namespace mapl::pipeline

@@ -1,0 +1,195 @@
+#include "pipeline/step.h"
+
+#include <fmt/format.h>
+#include <sys/resource.h>
+#include <torch/torch.h>
+
+#include <cmath>
+
+#include "base/check.h"
+#include "base/clock.h"
+
+namespace mapl::pipeline {
+namespace {
+
+int64_t peak_rss_bytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return usage.ru_maxrss * 1024;
+}
+
+}  // namespace
+
+Step::Step(model::Stage& stage, Worker& worker, math::Optimizer& optimizer, PrevBoundary* prev,
+           NextBoundary* next, const Options& options)
+    : worker_(worker), optimizer_(optimizer), prev_(prev), next_(next), options_(options) {
+  if (options.tied_bytes > 0) {
+    tied_.emplace(stage.parameters(), prev ? &prev->channel() : nullptr,
+                  next ? &next->channel() : nullptr, options.tied_bytes);
+  }
+}
+
+Result<Step::Outcome> Step::train(const std::vector<Action>& actions, uint64_t step, double divisor,
+                                  double lr_factor, const BatchSource& batches, bool wants_stop) {
+  return guard(step,
+               [&] { return try_train(actions, step, divisor, lr_factor, batches, wants_stop); });
+}
+
+// ON ABORT: whatever happens inside, the neighbours hear of it before this stage leaves.
+Result<Step::Outcome> Step::guard(uint64_t step, const std::function<Result<Outcome>()>& body) try {
+  auto outcome = body();
+  if (!outcome.is_ok()) abort(step, outcome.status().message());
+  return outcome;
+} catch (const RunError& error) {
+  const Status status = error.status().in(fmt::format("stage {}: step {}", options_.stage, step));
+  abort(step, status.message());
+  return status;
+} catch (const std::exception& error) {
+  abort(step, fmt::format("stage {}: step {}: {}", options_.stage, step, error.what()));
+  throw;
+}
+
+Result<Step::Outcome> Step::try_train(const std::vector<Action>& actions, uint64_t step,
+                                      double divisor, double lr_factor, const BatchSource& batches,
+                                      bool wants_stop) {
+  optimizer_.zero_grad();
+  const auto loss = worker_.run(actions, step, divisor, batches);
+  if (!loss.is_ok()) return loss.status();
+  if (next_) {
+    const Status status = next_->recv_basis_gradient(step);
+    if (!status.is_ok()) return status;
+  }
+  if (prev_) {
+    const Status status = prev_->send_basis_gradient(step);
+    if (!status.is_ok()) return status;
+  }
+  if (tied_) {
+    const Status status = tied_->exchange(step);
+    if (!status.is_ok()) return status;
+  }
+  auto voted = vote(step, loss.value(), wants_stop, /*trained=*/true);
+  if (!voted.is_ok()) return voted.status();
+  const auto committed = commit(step, voted.value());
+  if (!committed.is_ok()) return committed.status();
+  const Status applied = apply(step, lr_factor, committed.value());
+  if (!applied.is_ok()) return applied;
+  return Outcome{.loss = committed.value().loss,
+                 .squared_norm = committed.value().squared_norm,
+                 .stop = committed.value().stop,
+                 .reports = std::move(voted.value().reports)};
+}
+
+Result<Step::Outcome> Step::validate(const std::vector<Action>& actions, uint64_t step,
+                                     double divisor, const BatchSource& batches) {
+  return guard(step, [&]() -> Result<Outcome> {
+    const auto loss = worker_.run(actions, step, divisor, batches);
+    if (!loss.is_ok()) return loss.status();
+    auto voted = vote(step, loss.value(), /*wants_stop=*/false, /*trained=*/false);
+    if (!voted.is_ok()) return voted.status();
+    return Outcome{.loss = voted.value().loss, .reports = std::move(voted.value().reports)};
+  });
+}
+
+void Step::abort(uint64_t step, const std::string& why) noexcept {
+  if (prev_) prev_->channel().abort(step, why);
+  if (next_) next_->channel().abort(step, why);
+}
+
+Result<Vote> Step::vote(uint64_t step, double loss, bool wants_stop, bool trained) {
+  Vote vote{.loss = loss, .wants_stop = wants_stop};
+  const Channel::Message message{.kind = link::Kind::kVote, .step = step};
+  if (next_) {
+    const int later = options_.num_stages - 1 - options_.stage;
+    const auto bytes = next_->channel().recv(message, vote_bytes(later));
+    if (!bytes.is_ok()) return bytes.status();
+    auto theirs = decode_vote(bytes.value(), later);
+    if (!theirs.is_ok()) return theirs.status();
+    if (theirs.value().state_hash != next_->end().state_hash()) {
+      return Status(
+          Code::kCorrupt,
+          fmt::format("stage {}: step {}: the two ends of boundary {} no longer hold the "
+                      "same basis ({:016x} here, {:016x} at stage {})",
+                      options_.stage, step, next_->channel().options().boundary,
+                      next_->end().state_hash(), theirs.value().state_hash, options_.stage + 1));
+    }
+    vote = std::move(theirs.value());
+    vote.wants_stop |= wants_stop;
+  }
+  StageReport own = report();
+  if (trained) {
+    const double before = vote.squared_norm;
+    vote.squared_norm = optimizer_.add_squared_norm(before);
+    own.squared_norm = optimizer_.add_squared_norm(0);
+  }
+  vote.reports.insert(vote.reports.begin(), own);
+  if (prev_) {
+    Channel& channel = prev_->channel();
+    // The report counts the vote that carries it.
+    vote.reports.front().traffic.sync_bytes += vote_bytes(static_cast<int>(vote.reports.size()));
+    vote.reports.front().traffic.header_bytes += link::kHeaderBytes;
+    vote.state_hash = prev_->end().state_hash();
+    const Status status = channel.send(message, encode(vote));
+    if (!status.is_ok()) return status;
+  }
+  return vote;
+}
+
+Result<Commit> Step::commit(uint64_t step, const Vote& vote) {
+  const Channel::Message message{.kind = link::Kind::kCommit, .step = step};
+  Commit commit{.squared_norm = vote.squared_norm, .loss = vote.loss, .stop = vote.wants_stop};
+  if (prev_) {
+    const auto bytes = prev_->channel().recv(message, kCommitBytes);
+    if (!bytes.is_ok()) return bytes.status();
+    const auto decided = decode_commit(bytes.value());
+    if (!decided.is_ok()) return decided.status();
+    commit = decided.value();
+  } else if (!std::isfinite(vote.loss) || !std::isfinite(vote.squared_norm)) {
+    return Status(Code::kCorrupt,
+                  fmt::format("step {}: loss {} with gradient norm {} is not finite; lower the "
+                              "learning rates, set training.max_norm, or look at the data",
+                              step, vote.loss, std::sqrt(vote.squared_norm)));
+  }
+  // WHY here: the stages after this one start their optimisers while this one runs its own.
+  if (next_) {
+    const Status status = next_->channel().send(message, encode(commit));
+    if (!status.is_ok()) return status;
+  }
+  return commit;
+}
+
+Status Step::apply(uint64_t step, double lr_factor, const Commit& commit) {
+  const int64_t start = now_ns();
+  if (tied_) tied_->share();
+  optimizer_.step(lr_factor, math::clip_scale(commit.squared_norm, options_.max_norm));
+  optimizer_seconds_ += 1e-9 * static_cast<double>(now_ns() - start);
+  if (next_) {
+    const Status status = next_->send_basis(step);
+    if (!status.is_ok()) return status;
+  }
+  return prev_ ? prev_->recv_basis(step) : Status::ok();
+}
+
+StageReport Step::report() {
+  StageReport total;
+  total.compute_seconds = worker_.compute_seconds() + optimizer_seconds_;
+  for (Channel* channel :
+       {prev_ ? &prev_->channel() : nullptr, next_ ? &next_->channel() : nullptr}) {
+    if (channel == nullptr) continue;
+    total.waited_seconds += channel->waited_seconds();
+    total.sending_seconds += channel->sending_seconds();
+    total.traffic += channel->traffic();
+  }
+  StageReport own = total;
+  own.compute_seconds -= reported_.compute_seconds;
+  own.waited_seconds -= reported_.waited_seconds;
+  own.sending_seconds -= reported_.sending_seconds;
+  own.peak_rss_bytes = peak_rss_bytes();
+  if (next_) {
+    own.energy_kept = next_->end().energy_kept();
+    own.orthogonality_error = next_->end().orthogonality_error();
+  }
+  reported_ = total;
+  return own;
+}
+
+}  // namespace mapl::pipeline

@@ -1,0 +1,51 @@
+// What the stages tell each other about a step, in bytes (docs/step.md).
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "base/bytes.h"
+#include "base/status.h"
+#include "pipeline/channel.h"
+
+namespace mapl::pipeline {
+
+// What one stage measured; on the wire as it stands here.
+struct StageReport {
+  double squared_norm = 0;         // of this stage's gradients
+  double energy_kept = 1;          // by the boundary towards the loss, this step
+  double orthogonality_error = 0;  // of that boundary's basis
+  double compute_seconds = 0;      // this step: forward, backward, codec, optimiser
+  double waited_seconds = 0;       // this step: for neighbours
+  double sending_seconds = 0;      // this step: blocked by a full send queue
+  int64_t peak_rss_bytes = 0;
+  Traffic traffic;  // since the start, this vote included
+};
+static_assert(sizeof(StageReport) == 96, "wire layout");
+
+// Goes from the last stage to stage 0, growing by a report at each.
+struct Vote {
+  double squared_norm = 0;  // of all stages from here to the last
+  double loss = 0;          // mean over the global batch's valid tokens
+  uint64_t state_hash =
+      0;  // the sender's receiving end of the boundary: must equal the other end's
+  bool wants_stop = false;           // someone was asked to end the run after this step
+  std::vector<StageReport> reports;  // the sender's first
+};
+
+int64_t vote_bytes(int num_reports);
+Bytes encode(const Vote& vote);
+Result<Vote> decode_vote(ByteSpan bytes, int num_reports);
+
+// Goes from stage 0 to the last: the step counts.
+struct Commit {
+  double squared_norm = 0;  // of the whole model, before clipping
+  double loss = 0;
+  bool stop = false;  // this was the last step
+};
+
+constexpr int64_t kCommitBytes = 24;
+Bytes encode(const Commit& commit);
+Result<Commit> decode_commit(ByteSpan bytes);
+
+}  // namespace mapl::pipeline

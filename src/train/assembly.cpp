@@ -1,0 +1,160 @@
+#include "train/assembly.h"
+
+#include <fmt/format.h>
+#include <torch/torch.h>
+
+#include <map>
+#include <set>
+
+namespace mapl::train {
+namespace {
+
+std::shared_ptr<codec::Anchor> anchor_for(const Recipe& recipe, const std::string& name) {
+  const codec::Options& boundary = recipe.boundary;
+  if (boundary.anchor == "none") return nullptr;
+  return codec::make_anchor(
+      {.name = name,
+       .kind = boundary.anchor,
+       .rank = boundary.anchor_rank > 0 ? boundary.anchor_rank : boundary.rank,
+       .seed = static_cast<uint64_t>(recipe.training.seed),
+       .embedding_VD = model::initial_value(recipe.model, "model.embed_tokens.weight",
+                                            static_cast<uint64_t>(recipe.training.seed))
+                           .to(recipe.training.device)});
+}
+
+codec::EndOptions end_options(const Recipe& recipe, int64_t boundary,
+                              std::shared_ptr<codec::Anchor> anchor) {
+  return {.codec = recipe.boundary,
+          .boundary = boundary,
+          .hidden_size = recipe.model.hidden_size,
+          .seed = static_cast<uint64_t>(recipe.training.seed),
+          .device = recipe.training.device,
+          .anchor = std::move(anchor)};
+}
+
+// Muon moves the matrices of the blocks; AdamW the embedding, the head and the gains.
+math::Rule rule_of(const std::string& name, const at::Tensor& value) {
+  const bool in_block = name.starts_with("model.layers.");
+  return in_block && value.dim() == 2 ? math::Rule::kMuon : math::Rule::kAdamW;
+}
+
+}  // namespace
+
+Assembly::Assembly(const Recipe& recipe, int stage) {
+  const auto spans =
+      model::cut(recipe.model, recipe.pipeline.stages, recipe.pipeline.layers_per_stage);
+  const model::Span span = spans.at(static_cast<size_t>(stage));
+  stage_ = std::make_unique<model::Stage>(
+      model::Stage::Options{.config = recipe.model,
+                            .span = span,
+                            .seed = static_cast<uint64_t>(recipe.training.seed),
+                            .device = recipe.training.device});
+  const bool first = stage == 0;
+  const bool last = stage + 1 == recipe.pipeline.stages;
+  const int64_t before = span.first_layer;
+  const int64_t after = span.first_layer + span.num_layers;
+  const bool shared = recipe.boundary.anchor_sharing == "stage";
+  auto of_stage = shared ? anchor_for(recipe, fmt::format("stage.{}.anchor", before)) : nullptr;
+  if (!first) {
+    auto anchor =
+        shared ? of_stage : anchor_for(recipe, fmt::format("boundary.{}.receiver.anchor", before));
+    prev_end_ = std::make_unique<codec::ReceiverEnd>(end_options(recipe, before, anchor));
+  }
+  if (!last) {
+    auto anchor =
+        shared ? of_stage : anchor_for(recipe, fmt::format("boundary.{}.sender.anchor", after));
+    next_end_ = std::make_unique<codec::SenderEnd>(end_options(recipe, after, anchor));
+  }
+}
+
+std::vector<math::Parameter> Assembly::parameters() {
+  std::vector<math::Parameter> all;
+  std::set<std::string> seen;  // WHY: an anchor shared by the stage's two ends is one parameter
+  const auto add = [&](const math::Parameter& parameter) {
+    if (seen.insert(parameter.name).second) all.push_back(parameter);
+  };
+  if (prev_end_) {
+    for (const auto& parameter : prev_end_->parameters()) add(parameter);
+  }
+  for (const auto& [name, value] : stage_->parameters()) add({name, value, rule_of(name, value)});
+  if (next_end_) {
+    for (const auto& parameter : next_end_->parameters()) add(parameter);
+  }
+  return all;
+}
+
+math::NamedTensors Assembly::state() {
+  math::NamedTensors all;
+  std::set<std::string> seen;
+  const auto add = [&](const math::NamedTensors& tensors) {
+    for (const auto& named : tensors) {
+      if (seen.insert(named.first).second) all.push_back(named);
+    }
+  };
+  if (prev_end_) add(prev_end_->state());
+  add(stage_->parameters());
+  if (next_end_) add(next_end_->state());
+  return all;
+}
+
+std::vector<std::string> Assembly::load(const math::NamedTensors& tensors) {
+  const torch::NoGradGuard no_grad;
+  const std::map<std::string, at::Tensor> by_name(tensors.begin(), tensors.end());
+  std::vector<std::string> missing;
+  for (auto& [name, value] : state()) {
+    const auto found = by_name.find(name);
+    if (found == by_name.end()) {
+      missing.push_back(name);
+      continue;
+    }
+    if (found->second.sizes() != value.sizes()) {
+      throw UserError(
+          fmt::format("{} has {} numbers in the weights and {} in the recipe's model; "
+                      "use the recipe that the weights were trained with",
+                      name, found->second.numel(), value.numel()));
+    }
+    value.copy_(found->second);
+  }
+  return missing;
+}
+
+math::Optimizer::Options optimizer_options(const Recipe& recipe) {
+  const Recipe::Optimizer& from = recipe.optimizer;
+  return {
+      .muon = {.lr = from.muon_lr,
+               .momentum = from.muon_momentum,
+               .weight_decay = from.muon_weight_decay},
+      .adamw = {.lr = from.adamw_lr,
+                .beta1 = from.adamw_beta1,
+                .beta2 = from.adamw_beta2,
+                .eps = from.adamw_eps,
+                .weight_decay = from.adamw_weight_decay},
+      .spel = {.lr = from.muon_lr * from.projector_lr_scale, .momentum = from.projector_momentum}};
+}
+
+pipeline::MicroBatchShape micro_batch_shape(const Recipe& recipe) {
+  return {.batch = recipe.training.microbatch_size,
+          .sequence_length = recipe.training.sequence_length,
+          .vocab_size = recipe.model.vocab_size};
+}
+
+pipeline::BoundaryOptions boundary_options(const Recipe& recipe) {
+  return {.shape = micro_batch_shape(recipe),
+          .codec = recipe.boundary,
+          .seed = static_cast<uint64_t>(recipe.training.seed)};
+}
+
+int64_t tied_bytes(const Recipe& recipe) {
+  const model::Config& config = recipe.model;
+  return config.tie_word_embeddings ? config.vocab_size * config.hidden_size * 4 : 0;
+}
+
+int num_micro_batches(const Recipe& recipe) {
+  return static_cast<int>(recipe.training.global_batch_size / recipe.training.microbatch_size);
+}
+
+int64_t tokens_per_step(const Recipe& recipe) {
+  return recipe.training.global_batch_size * recipe.training.sequence_length;
+}
+
+}  // namespace mapl::train
