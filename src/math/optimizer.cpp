@@ -1,0 +1,154 @@
+#include "math/optimizer.h"
+
+#include <torch/torch.h>
+
+#include <array>
+#include <cmath>
+#include <unordered_map>
+#include <utility>
+
+#include "base/check.h"
+#include "base/status.h"
+
+namespace mapl::math {
+namespace {
+
+// In float64, in an order that depends on the size alone. Lanes, because a single running sum must be
+// added in sequence and does not vectorise.
+double squared_norm(const float* values, int64_t size) {
+  constexpr int64_t kLanes = 16;
+  std::array<double, kLanes> lanes = {};
+  int64_t i = 0;
+  for (; i + kLanes <= size; i += kLanes) {
+    for (int64_t lane = 0; lane < kLanes; ++lane) {
+      const double value = values[i + lane];
+      lanes[lane] += value * value;
+    }
+  }
+  double sum = 0.0;
+  for (; i < size; ++i) sum += static_cast<double>(values[i]) * values[i];
+  for (const double lane : lanes) sum += lane;
+  return sum;
+}
+
+double squared_norm(const at::Tensor& tensor) {
+  if (!tensor.is_cpu()) return tensor.to(at::kDouble).square_().sum().item<double>();
+  const auto dense = tensor.contiguous();
+  return squared_norm(dense.data_ptr<float>(), dense.numel());
+}
+
+using States = std::variant<Muon::State, AdamW::State, Spel::State>;
+
+States fresh_state(const Parameter& parameter) {
+  const auto zeros = [&] { return at::zeros_like(parameter.value, at::MemoryFormat::Contiguous); };
+  switch (parameter.rule) {
+    case Rule::kMuon:
+      return Muon::State{zeros()};
+    case Rule::kSpel:
+      return Spel::State{zeros()};
+    case Rule::kAdamW:
+      break;
+  }
+  return AdamW::State{zeros(), zeros(), 0};
+}
+
+void list_state(const std::string& name, const AdamW::State& state, NamedTensors& out) {
+  out.emplace_back(name + ".exp_avg", state.exp_avg);
+  out.emplace_back(name + ".exp_avg_sq", state.exp_avg_sq);
+  out.emplace_back(name + ".step", at::scalar_tensor(state.step, at::kLong));
+}
+
+template <typename MomentumState>
+void list_state(const std::string& name, const MomentumState& state, NamedTensors& out) {
+  out.emplace_back(name + ".momentum", state.momentum);
+}
+
+std::string describe(const at::Tensor& tensor) {
+  return fmt::format("{} [{}]", c10::toString(tensor.scalar_type()),
+                     fmt::join(tensor.sizes().begin(), tensor.sizes().end(), ", "));
+}
+
+}  // namespace
+
+double clip_scale(double squared_norm, double max_norm) {
+  if (max_norm == 0.0) return 1.0;
+  if (!std::isfinite(squared_norm)) return std::nan("");
+  const double norm = std::sqrt(squared_norm);
+  return norm > max_norm ? max_norm / norm : 1.0;
+}
+
+Optimizer::Optimizer(std::vector<Parameter> parameters, const Options& options)
+    : muon_(options.muon),
+      adamw_(options.adamw),
+      spel_(options.spel),
+      parameters_(std::move(parameters)) {
+  at::NoGradGuard no_grad;
+  for (const auto& parameter : parameters_) {
+    MAPL_CHECK(parameter.value.is_leaf() && parameter.value.scalar_type() == at::kFloat,
+               "{} is not a float32 leaf", parameter.name);
+    MAPL_CHECK(parameter.rule == Rule::kAdamW || parameter.value.dim() == 2,
+               "{} is not a matrix, its rule moves matrices", parameter.name);
+    states_.push_back(fresh_state(parameter));
+  }
+}
+
+double Optimizer::add_squared_norm(double running) const {
+  for (auto it = parameters_.rbegin(); it != parameters_.rend(); ++it) {
+    const auto& gradient = it->value.grad();
+    if (it->rule != Rule::kSpel && gradient.defined()) running += squared_norm(gradient);
+  }
+  return running;
+}
+
+void Optimizer::step(double lr_factor, double gradient_scale) {
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    auto& value = parameters_[i].value;
+    const auto& gradient = value.grad();
+    if (!gradient.defined()) continue;
+    if (auto* muon = std::get_if<Muon::State>(&states_[i])) {
+      muon_.update(gradient, lr_factor, gradient_scale, *muon, value);
+    } else if (auto* adamw = std::get_if<AdamW::State>(&states_[i])) {
+      adamw_.update(gradient, lr_factor, gradient_scale, *adamw, value);
+    } else {
+      spel_.update(gradient, lr_factor, std::get<Spel::State>(states_[i]), value);
+    }
+  }
+}
+
+void Optimizer::zero_grad() {
+  for (auto& parameter : parameters_) parameter.value.mutable_grad() = at::Tensor();
+}
+
+NamedTensors Optimizer::state() const {
+  NamedTensors out;
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    std::visit([&](const auto& state) { list_state(parameters_[i].name, state, out); }, states_[i]);
+  }
+  return out;
+}
+
+void Optimizer::load_state(const NamedTensors& state) {
+  at::NoGradGuard no_grad;
+  std::unordered_map<std::string, at::Tensor> given(state.begin(), state.end());
+  const auto own = this->state();
+  for (const auto& [name, tensor] : own) {
+    const auto it = given.find(name);
+    if (it == given.end()) {
+      throw UserError(fmt::format("the checkpoint has no {}: it was saved by another optimiser or "
+                                  "model; check the recipe",
+                                  name));
+    }
+    if (it->second.sizes() != tensor.sizes() || it->second.scalar_type() != tensor.scalar_type()) {
+      throw UserError(fmt::format("{} in the checkpoint is {}, the recipe's is {}; check the recipe",
+                                  name, describe(it->second), describe(tensor)));
+    }
+  }
+  for (const auto& [name, tensor] : own) tensor.copy_(given.at(name));
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    if (auto* adamw = std::get_if<AdamW::State>(&states_[i])) {
+      adamw->step = given.at(parameters_[i].name + ".step").item<int64_t>();
+    }
+  }
+}
+
+}  // namespace mapl::math
