@@ -1,5 +1,5 @@
-// A contiguous piece of a LLaMA. A pipeline of stages computes what the unsplit model computes, to the
-// last bit: every parameter starts from (seed, its global name), whatever the cut.
+// A contiguous piece of a LLaMA. A pipeline of stages computes what the unsplit model computes, to
+// the last bit: every parameter starts from (seed, its global name), whatever the cut.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -9,12 +9,15 @@
 #include <utility>
 #include <vector>
 
+#include "model/block.h"
 #include "model/config.h"
+#include "model/ends.h"
+#include "model/rotary.h"
 
 namespace mapl::model {
 
-// Layers [first_layer, first_layer + num_layers). The stage with layer 0 also embeds; the stage with the
-// last layer also norms, projects to the vocabulary and takes the loss.
+// Layers [first_layer, first_layer + num_layers). The stage with layer 0 also embeds; the stage
+// with the last layer also norms, projects to the vocabulary and takes the loss.
 struct Span {
   int64_t first_layer = 0;
   int64_t num_layers = 0;
@@ -47,8 +50,9 @@ class Stage {
   //   returns  [B*T, D], float32, in the autograd graph of `input` and of the parameters
   at::Tensor forward(const at::Tensor& input, int64_t batch, int64_t sequence_length);
 
-  // Sum of the cross entropy over all rows, divided by `divisor` (valid tokens of the global batch, so
-  // that the gradients of micro-batches add up to those of the mean). Final norm, head and loss in one.
+  // Sum of the cross entropy over all rows, divided by `divisor` (valid tokens of the global batch,
+  // so that the gradients of micro-batches add up to those of the mean). Final norm, head and loss
+  // in one.
   //   x_ND     what forward() returned
   //   targets  [B, T] or [B*T], int64
   //   returns  scalar, float32
@@ -59,14 +63,19 @@ class Stage {
   // model.layers.<n>.self_attn.{q,k,v,o}_proj.weight, ....mlp.{gate,up,down}_proj.weight,
   // ....{input,post_attention}_layernorm.weight, model.norm.weight, lm_head.weight.
   //
-  // A tied head is a tensor of its own named lm_head.weight that starts equal to the embedding, also in
-  // the unsplit model: pipeline/ adds the two gradients and so keeps the copies equal, wherever they live.
+  // A tied head is a tensor of its own named lm_head.weight that starts equal to the embedding,
+  // also in the unsplit model: pipeline/ adds the two gradients and so keeps the copies equal,
+  // wherever they live.
   const std::vector<std::pair<std::string, at::Tensor>>& parameters() const;
 
  private:
   Options options_;
   std::vector<std::pair<std::string, at::Tensor>> parameters_;
-  // Per-layer views into parameters_ and the rotary tables belong here.
+  // The tensors of parameters_ by their role.
+  at::Tensor embedding_;
+  std::vector<Layer> layers_;
+  Head head_;
+  Rotary rotary_;  // for the sequence length of the last call
 };
 
 }  // namespace mapl::model
