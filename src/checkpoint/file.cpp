@@ -1,0 +1,100 @@
+#include "checkpoint/file.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <system_error>
+
+#include "base/status.h"
+
+namespace mapl::checkpoint {
+namespace {
+
+// A rename is on disk only when its folder is.
+int sync_folder_of(const std::string& path) {
+  const std::string folder = std::filesystem::path(path).parent_path().string();
+  const int descriptor = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY);
+  if (descriptor < 0) return -1;
+  const int result = ::fsync(descriptor);
+  const int reason = errno;
+  ::close(descriptor);
+  errno = reason;
+  return result;
+}
+
+}  // namespace
+
+AtomicFile::AtomicFile(const std::string& path) : path_(path), temporary_(path + ".tmp") {
+  descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+  if (descriptor_ < 0) fail("open");
+}
+
+AtomicFile::~AtomicFile() {
+  if (descriptor_ < 0) return;
+  ::close(descriptor_);
+  ::unlink(temporary_.c_str());
+}
+
+void AtomicFile::write(ByteSpan bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = ::write(descriptor_, bytes.data(), bytes.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) fail("write");
+    bytes = bytes.subspan(written);
+  }
+}
+
+void AtomicFile::commit() {
+  if (::fsync(descriptor_) != 0) fail("write");
+  if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail("rename");
+  ::close(descriptor_);
+  descriptor_ = -1;
+  if (sync_folder_of(path_) != 0) fail("sync the folder of");
+}
+
+void AtomicFile::fail(const char* action) {
+  const int reason = errno;
+  const char* advice = reason == ENOSPC || reason == EDQUOT || reason == EFBIG
+                           ? "; make room, or set checkpoint.folder to another disk"
+                           : "";
+  throw RunError(Status(
+      Code::kIo, fmt::format("cannot {} {}: {}{}", action, path_, std::strerror(reason), advice)));
+}
+
+MappedFile::MappedFile(const std::string& path) {
+  const auto refuse = [&](const char* reason) {
+    throw UserError(fmt::format("cannot read {}: {}", path, reason));
+  };
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  if (descriptor < 0) refuse(std::strerror(errno));
+  struct stat info = {};
+  const bool plain = ::fstat(descriptor, &info) == 0 && S_ISREG(info.st_mode);
+  if (plain && info.st_size > 0) {
+    size_ = info.st_size;
+    data_ = ::mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, descriptor, 0);
+  }
+  const int reason = errno;
+  ::close(descriptor);
+  if (!plain) refuse("it is not a file");
+  if (data_ == MAP_FAILED) refuse(std::strerror(reason));
+}
+
+MappedFile::~MappedFile() {
+  if (size_ > 0) ::munmap(data_, size_);
+}
+
+void make_folder(const std::string& path) {
+  std::error_code error;
+  std::filesystem::create_directories(path, error);
+  if (error)
+    throw RunError(
+        Status(Code::kIo, fmt::format("cannot make the folder {}: {}", path, error.message())));
+}
+
+}  // namespace mapl::checkpoint

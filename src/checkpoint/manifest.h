@@ -1,0 +1,43 @@
+// A checkpoint: <root>/step-<n>/ with stage-<k>.safetensors and its manifest stage-<k>.json for
+// each stage (docs/checkpoint_format.md). Every stage writes its own two files without asking the
+// others; the checkpoint is complete when the manifests of all stages are there and agree.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+
+#include "checkpoint/safetensors.h"
+
+namespace mapl::checkpoint {
+
+// Writes stage `stage` of `num_stages`. `metadata` says of what run this is (recipe hash, position
+// in the data): the stages of a checkpoint must say the same.
+//   ERRORS  RunError (kIo): the disk refuses. No half-written file stays, and earlier steps are
+//   untouched.
+void save_stage(const std::string& root, int64_t step, int64_t stage, int64_t num_stages,
+                const NamedTensors& tensors, const Metadata& metadata = {});
+
+struct Checkpoint {
+  int64_t step = 0;
+  int64_t num_stages = 0;
+  Metadata metadata;
+  NamedTensors tensors;  // of all stages, in their order, by global name
+};
+
+// Reads <root>/step-<n>, given as `folder`, and verifies every byte of it.
+//   ERRORS  UserError that names the file and what to do: a stage is missing, a hash or size
+//   differs,
+//           stages disagree, two stages hold the same tensor.
+Checkpoint load_checkpoint(const std::string& folder);
+
+// Folder of the newest complete checkpoint below `root` (hashes are left to load_checkpoint()).
+std::optional<std::string> latest_checkpoint(const std::string& root);
+
+// Removes this stage's files of all but its newest `keep` steps, and the folders that are then
+// empty. Stages of one run are never more than one checkpoint apart, so with keep >= 2 a complete
+// one remains.
+//   REQUIRES  keep >= 2.
+void prune(const std::string& root, int64_t stage, int64_t keep);
+
+}  // namespace mapl::checkpoint
