@@ -1,4 +1,5 @@
-// Tensor -> bytes, outside autograd: one leg of a boundary. docs/wire_format.md has the byte layouts.
+// Tensor -> bytes, outside autograd: one leg of a boundary. docs/codecs/packings.md has the byte
+// layouts.
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -36,10 +37,14 @@ class Packing {
   virtual int64_t packed_bytes(int64_t rows, int64_t columns) const = 0;
 
   // Deterministic: a function of x and key.
-  //   x_NR  [rows, columns], float32, any device
+  //   x_NR    [rows, columns], float32, any device
+  //   ERRORS  RunError (kCorrupt) when a value is NaN, infinite or beyond the packing's range: a
+  //   run that
+  //           diverged stops here, by name, and does not infect its neighbour.
   virtual Bytes pack(const at::Tensor& x_NR, const MessageKey& key) = 0;
 
-  // Inverse. kCorrupt when the length is not packed_bytes(rows, columns) or a value is not possible.
+  // Inverse. kCorrupt when the length is not packed_bytes(rows, columns) or a value is not possible
+  // (NaN and infinity never are).
   //   returns  [rows, columns], float32, on the CPU
   virtual Result<at::Tensor> unpack(ByteSpan bytes, int64_t rows, int64_t columns) = 0;
 };
@@ -53,5 +58,8 @@ struct PackingOptions {
 //   ERRORS  UserError for an unknown name (lists the known ones) or a group size below 1.
 std::unique_ptr<Packing> make_packing(const std::string& name, const PackingOptions& options);
 std::vector<std::string> packing_names();
+
+// The decoder of an id that came over the wire; null when there is none.
+std::unique_ptr<Packing> make_packing(PackingId id, const PackingOptions& options);
 
 }  // namespace mapl::codec

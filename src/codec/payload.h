@@ -1,7 +1,7 @@
 // The payload of an activation message: token ids, bit-packed, then the packed z.
 //
-// The ids are those of the micro-batch's windows [B, T + 1]: one more than tokens, so that only stage 0
-// needs the data set and the last stage has its targets.
+// The ids are those of the micro-batch's windows [B, T + 1]: one more than tokens, so that only
+// stage 0 needs the data set and the last stage has its targets.
 #pragma once
 
 #include <ATen/core/Tensor.h>

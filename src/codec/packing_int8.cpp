@@ -1,0 +1,176 @@
+// int8: each row in groups of columns; a group is a scale and a signed byte for each value,
+// x ~ scale * code. All scales (bf16) come first, then all codes, both row by row.
+//
+// WHY bf16 and not fp16 for the scale: gradients of a mean over a global batch are of the order
+// 1e-8, where fp16 has no numbers left. Rounding the scale up costs at most 1/128 of the
+// resolution.
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <bit>
+
+#include "base/rng.h"
+#include "codec/packing_values.h"
+
+namespace mapl::codec {
+namespace {
+
+constexpr float kMaxCode = 127.0F;
+// A group is sent as zeros when its scale would be smaller than the smallest normal float32, whose
+// inverse is still finite.
+constexpr uint32_t kSmallestNormal = 0x00800000;
+constexpr int64_t kNoisePerBlock = 8;  // a Philox block has 128 bits: eight values of 16
+
+// Bits of the smallest bf16 that is at least magnitude / 127, as the upper half of a float32; 0 for
+// a group of zeros.
+uint32_t scale_bits(uint32_t magnitude) {
+  const auto exact = std::bit_cast<uint32_t>(std::bit_cast<float>(magnitude) / kMaxCode);
+  const uint32_t up = (exact + 0xFFFF) & 0xFFFF0000;
+  return up < kSmallestNormal ? 0 : up;
+}
+
+bool is_possible_scale(uint32_t bits) {
+  return bits <= kMagnitude &&
+         std::bit_cast<uint32_t>(kMaxCode * std::bit_cast<float>(bits)) < kInfinity;
+}
+
+float clamp_code(float code) { return std::min(std::max(code, -kMaxCode), kMaxCode); }
+
+// Ties to even. WHY the sum: 1.5 * 2^23 has no bits below one, so adding it rounds, and vectorises.
+void round_to_nearest(const float* x, int64_t count, float inverse, int8_t* codes) {
+  for (int64_t i = 0; i < count; ++i) {
+    const float shifted = clamp_code(x[i] * inverse) + 0x1.8p23F;
+    int32_t bits;
+    std::memcpy(&bits, &shifted, sizeof(bits));
+    codes[i] = static_cast<int8_t>(bits - 0x4B400000);
+  }
+}
+
+// floor(x / scale + u), whose mean over u is x / scale.
+void round_with_noise(const float* x, const float* noise, int64_t count, float inverse,
+                      int8_t* codes) {
+  for (int64_t i = 0; i < count; ++i) {
+    const float shifted = x[i] * inverse + noise[i];
+    const auto truncated = static_cast<int32_t>(shifted);
+    const int32_t code = truncated - (static_cast<float>(truncated) > shifted ? 1 : 0);
+    codes[i] = static_cast<int8_t>(std::min(std::max(code, -127), 127));
+  }
+}
+
+// u = (k + 1/2) / 65536, k uniform in 0..65535: 17 bits, so that code + u is exact for a whole
+// code.
+class Noise {
+ public:
+  Noise(const MessageKey& key, int64_t columns)
+      : blocks_((columns + kNoisePerBlock - 1) / kNoisePerBlock),
+        values_(blocks_ * kNoisePerBlock) {
+    const auto words = philox(key.seed, key.step, 0);
+    key_ = uint64_t{words[1]} << 32 | words[0];
+    counter_high_ = uint64_t{key.boundary} << 32 | key.micro_batch;
+  }
+
+  const float* row(int64_t row) {
+    for (int64_t block = 0; block < blocks_; ++block) {
+      const auto words = philox(key_, counter_high_, static_cast<uint64_t>(row * blocks_ + block));
+      float* out = values_.data() + block * kNoisePerBlock;
+      for (int word = 0; word < 4; ++word) {
+        out[word] = unit(words[word] & 0xFFFF);
+        out[word + 4] = unit(words[word] >> 16);
+      }
+    }
+    return values_.data();
+  }
+
+ private:
+  static float unit(uint32_t bits) {
+    return (static_cast<float>(static_cast<int32_t>(bits)) + 0.5F) * 0x1p-16F;
+  }
+
+  int64_t blocks_;
+  std::vector<float> values_;
+  uint64_t key_;
+  uint64_t counter_high_;
+};
+
+class PackingInt8 final : public Packing {
+ public:
+  explicit PackingInt8(const PackingOptions& options) : options_(options) {}
+
+  PackingId id() const override { return PackingId::kInt8; }
+
+  int64_t packed_bytes(int64_t rows, int64_t columns) const override {
+    return rows * (2 * groups(columns) + columns);
+  }
+
+  Bytes pack(const at::Tensor& x_NR, const MessageKey& key) override {
+    const at::Tensor x = host_rows(x_NR);
+    const int64_t rows = x.size(0);
+    const int64_t columns = x.size(1);
+    const bool stochastic = options_.leg == Leg::kGradient;
+    Noise noise(key, stochastic ? columns : 0);
+    Bytes bytes(packed_bytes(rows, columns));
+    std::byte* scales = bytes.data();
+    auto* codes = reinterpret_cast<int8_t*>(scales + 2 * rows * groups(columns));
+    const auto* values = x.data_ptr<float>();
+    for (int64_t row = 0; row < rows; ++row, values += columns, codes += columns) {
+      const float* u = stochastic ? noise.row(row) : nullptr;
+      for (int64_t first = 0; first < columns; first += options_.group_size, scales += 2) {
+        const int64_t count = std::min(options_.group_size, columns - first);
+        const uint32_t bits = scale_bits(max_magnitude(values + first, count));
+        if (!is_possible_scale(bits))
+          refuse_values(key, "a value to be sent is not finite or above 3e38");
+        const auto half = static_cast<uint16_t>(bits >> 16);
+        std::memcpy(scales, &half, sizeof(half));
+        const float inverse = bits == 0 ? 0.0F : 1.0F / std::bit_cast<float>(bits);
+        if (stochastic) {
+          round_with_noise(values + first, u + first, count, inverse, codes + first);
+        } else {
+          round_to_nearest(values + first, count, inverse, codes + first);
+        }
+      }
+    }
+    return bytes;
+  }
+
+  Result<at::Tensor> unpack(ByteSpan bytes, int64_t rows, int64_t columns) override {
+    if (Status status = check_length(bytes, packed_bytes(rows, columns)); !status.is_ok())
+      return status;
+    at::Tensor x = new_rows(rows, columns);
+    auto* values = x.data_ptr<float>();
+    const std::byte* scales = bytes.data();
+    const auto* codes = reinterpret_cast<const int8_t*>(scales + 2 * rows * groups(columns));
+    int lowest = 0;
+    for (int64_t row = 0; row < rows; ++row, values += columns, codes += columns) {
+      for (int64_t first = 0; first < columns; first += options_.group_size, scales += 2) {
+        uint16_t half;
+        std::memcpy(&half, scales, sizeof(half));
+        const uint32_t bits = uint32_t{half} << 16;
+        if (!is_possible_scale(bits))
+          return Status(Code::kCorrupt, "a scale of int8 is not possible");
+        const auto scale = std::bit_cast<float>(bits);
+        const int64_t end = std::min(first + options_.group_size, columns);
+        for (int64_t i = first; i < end; ++i) {
+          lowest = std::min<int>(lowest, codes[i]);
+          values[i] = scale * static_cast<float>(codes[i]);
+        }
+      }
+    }
+    if (lowest < -127) return Status(Code::kCorrupt, "an int8 code is -128");
+    return x;
+  }
+
+ private:
+  int64_t groups(int64_t columns) const {
+    return (columns + options_.group_size - 1) / options_.group_size;
+  }
+
+  PackingOptions options_;
+};
+
+}  // namespace
+
+std::unique_ptr<Packing> make_packing_int8(const PackingOptions& options) {
+  return std::make_unique<PackingInt8>(options);
+}
+
+}  // namespace mapl::codec
