@@ -3,6 +3,7 @@
 // sees it.
 #include <gtest/gtest.h>
 
+#include <map>
 #include <regex>
 #include <set>
 #include <string>
@@ -38,6 +39,36 @@ Lines matches(const std::string& text, const std::string& pattern, const std::st
   return lines;
 }
 
+// Keys as docs/recipe.md prints them; src/train's tests keep that page equal to the code.
+Lines recipe_keys() {
+  static const std::regex heading(R"(## \[(\w+)\])");
+  static const std::regex row(R"(\| `(\w+)` \|.*)");
+  Lines keys;
+  std::string section;
+  for (const std::string& line : read_text("docs/recipe.md").lines) {
+    std::smatch match;
+    if (std::regex_match(line, match, heading)) section = match[1];
+    if (std::regex_match(line, match, row)) keys.insert("recipe " + section + "." + match.str(1));
+  }
+  return keys;
+}
+
+// Subcommands of the two programs, by the room whose sources add them.
+Lines commands() {
+  static const std::string added = R"re(add_subcommand\(\s*"([\w-]+)")re";
+  static const std::map<std::string, std::string> programs = {{"cli", "mapl"},
+                                                              {"data", "mapl-tokenizer"}};
+  Lines all;
+  for (const TextFile& file : source_tree()) {
+    const auto program = programs.find(file.room());
+    if (program == programs.end() || file.path.ends_with("_test.cpp")) continue;
+    std::string text;
+    for (const std::string& line : file.lines) text += line + "\n";
+    all.merge(matches(text, added, "command " + program->second));
+  }
+  return all;
+}
+
 Lines code_surface() {
   static const std::string enumerator = R"(\bk(\w+) = (\d+))";
   static const std::string member = R"(([\w:]+) (\w+)(?: = [^;]*)?;)";
@@ -46,6 +77,8 @@ Lines code_surface() {
   all.merge(matches(block("src/link/frame.h", "struct Header"), member, "header"));
   all.merge(matches(block("src/link/frame.h", "constexpr uint16_t kWireVersion"),
                     R"(kWireVersion = (\d+))", "wire_version"));
+  all.merge(recipe_keys());
+  all.merge(commands());
   return all;
 }
 
