@@ -47,7 +47,7 @@ struct Recipe {
     double adamw_lr = 0.01;  // embedding, head, gains, anchors
     double adamw_beta1 = 0.9;
     double adamw_beta2 = 0.95;
-    double adamw_eps = 1e-8;
+    double adamw_eps = 1e-10;
     double adamw_weight_decay = 0.0;
     double projector_lr_scale = 0.1;  // lr of the projectors over muon_lr
     double projector_momentum = 0.9;

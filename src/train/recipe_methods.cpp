@@ -1,0 +1,44 @@
+#include "train/recipe_methods.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include "base/status.h"
+
+namespace mapl::train {
+namespace {
+
+struct Method {
+  const char* name;
+  const char* projector;
+  const char* anchor;
+  const char* packing;  // of both legs
+};
+
+constexpr Method kMethods[] = {
+    {"uncompressed", "identity", "none", "bf16"}, {"mapl", "stiefel", "factorized", "bf16"},
+    {"frozen", "frozen", "factorized", "bf16"},   {"free", "free", "factorized", "bf16"},
+    {"quantised", "identity", "none", "int8"},
+};
+
+}  // namespace
+
+std::vector<std::string> method_names() {
+  std::vector<std::string> names;
+  for (const Method& method : kMethods) names.emplace_back(method.name);
+  return names;
+}
+
+codec::Options method(const std::string& name, codec::Options base) {
+  for (const Method& method : kMethods) {
+    if (name != method.name) continue;
+    base.projector = method.projector;
+    base.anchor = method.anchor;
+    base.activation = base.gradient = method.packing;
+    return base;
+  }
+  throw UserError(fmt::format("boundary.method = \"{}\" is unknown: use one of {}", name,
+                              fmt::join(method_names(), ", ")));
+}
+
+}  // namespace mapl::train

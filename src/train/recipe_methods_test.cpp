@@ -1,0 +1,44 @@
+#include "train/recipe_methods.h"
+
+#include <gtest/gtest.h>
+
+#include "base/status.h"
+
+namespace mapl::train {
+namespace {
+
+TEST(Methods, AreAllAcceptedByTheCodec) {
+  for (const std::string& name : method_names())
+    EXPECT_NO_THROW(codec::validate(method(name, {.rank = 8}), 64)) << name;
+}
+
+TEST(Methods, LeaveTheRankAlone) {
+  const codec::Options options = method("frozen", {.rank = 7, .anchor_rank = 5, .group_size = 9});
+  EXPECT_EQ(options.projector, "frozen");
+  EXPECT_EQ(options.anchor, "factorized");
+  EXPECT_EQ(options.rank, 7);
+  EXPECT_EQ(options.anchor_rank, 5);
+  EXPECT_EQ(options.group_size, 9);
+}
+
+TEST(Methods, SetBothLegs) {
+  const codec::Options options = method("quantised", {});
+  EXPECT_EQ(options.projector, "identity");
+  EXPECT_EQ(options.anchor, "none");
+  EXPECT_EQ(options.activation, "int8");
+  EXPECT_EQ(options.gradient, "int8");
+}
+
+TEST(Methods, ListThemselvesWhenTheNameIsUnknown) {
+  try {
+    method("quantized", {});
+    FAIL();
+  } catch (const UserError& error) {
+    EXPECT_STREQ(error.what(),
+                 "boundary.method = \"quantized\" is unknown: use one of uncompressed, mapl, "
+                 "frozen, free, quantised");
+  }
+}
+
+}  // namespace
+}  // namespace mapl::train
