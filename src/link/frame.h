@@ -1,4 +1,5 @@
-// One message on a link: a header of fixed size, then the payload. docs/wire_format.md has it byte by byte.
+// One message on a link: a header of fixed size, then the payload. docs/wire_format.md has it byte
+// by byte.
 #pragma once
 
 #include <cstdint>
@@ -11,7 +12,7 @@ namespace mapl::link {
 
 // On the wire: never reuse a number.
 enum class Kind : uint8_t {
-  kHello = 1,          // who I am, both ways, once
+  kHello = 1,  // who I am, both ways, once
   kActivation = 2,
   kGradient = 3,
   kVote = 4,           // towards stage 0, after the last gradient of a step
@@ -29,20 +30,21 @@ constexpr int64_t kMaxAbortBytes = 4096;  // text of an abort frame
 
 struct Header {
   Kind kind = Kind::kHello;
-  uint8_t packing = 0;          // codec::PackingId of the payload, 0 where there is none
-  uint16_t boundary = 0;        // index of the boundary, 0 between stages 0 and 1
+  uint8_t packing = 0;    // codec::PackingId of the payload, 0 where there is none
+  uint16_t boundary = 0;  // index of the boundary, 0 between stages 0 and 1
   uint64_t step = 0;
   uint32_t micro_batch = 0;
   uint64_t payload_bytes = 0;
-  int64_t sent_ns = 0;          // sender's monotonic clock; 0 when not said
+  int64_t sent_ns = 0;  // sender's monotonic clock; 0 when not said
 };
 
 struct Frame {
   Header header;
-  Bytes payload;
+  Bytes payload = {};
 };
 
-// Header as it goes over the wire, with magic, version and a checksum (XXH3) over header and payload.
+// Header as it goes over the wire, with magic, version and a checksum (XXH3) over header and
+// payload. payload_bytes is the size of frame.payload, whatever the header says.
 Bytes encode_header(const Frame& frame);
 
 // Reads and checks a header alone: magic, version, known kind, payload_bytes <= max_payload_bytes.

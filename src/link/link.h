@@ -1,7 +1,7 @@
 // An ordered, framed, two-way connection to one neighbour. A link never looks inside a payload.
 //
-// THREADS: one owner calls send() and recv(); close() may be called from any thread and makes a blocked
-// call return kClosed.
+// THREADS: one thread at a time in send() and flush(), one (the same or another) in recv();
+// health() and close() from any thread. close() makes a blocked call return kClosed.
 #pragma once
 
 #include <cstdint>
@@ -14,42 +14,48 @@
 
 namespace mapl::link {
 
-// Bytes that crossed, headers apart. Kept by the worker, per kind.
 struct LinkOptions {
-  std::string peer = "peer";           // how errors call the neighbour: "stage 2"
-  uint64_t max_payload_bytes = 0;      // the largest payload that the codec declares: more is refused
-                                       // before anything is allocated
+  std::string peer = "peer";       // how errors call the neighbour: "stage 2"
+  uint64_t max_payload_bytes = 0;  // the largest payload that the codec declares: more is refused
+                                   // before anything is allocated. A payload of kMaxAbortBytes
+                                   // passes always, so that a hello or an abort frame can arrive
   uint64_t max_queued_bytes = 256u << 20;  // send() blocks while more than this waits to leave
-  double heartbeat_seconds = 1.0;      // an idle peer is asked this often whether it lives
-  double silence_seconds = 4.0;        // and is lost after this long without a word
+  double heartbeat_seconds = 1.0;          // an idle peer is asked this often whether it lives
+  double silence_seconds = 4.0;            // and is lost after this long without a word
 };
 
 class Link {
  public:
   virtual ~Link() = default;
 
-  // Queues a frame and returns; the bytes leave in the background, in order. Blocks only while the queue
-  // is over its limit. kPeerLost, kTimeout (deadline passed while blocked) or kClosed.
+  // Queues a frame and returns (header.payload_bytes is set to what the payload holds); the bytes
+  // leave in the background, in order. Blocks only while the queue is over its limit. kPeerLost,
+  // kTimeout (deadline passed while blocked) or kClosed.
   virtual Status send(Frame frame, Deadline deadline) = 0;
 
-  // The next frame, in the order sent, checked (length, checksum). A link that has failed gives what arrived
-  // before the failure first, then the failure.
+  // The next frame, in the order sent, checked (length, checksum). A link that has failed gives
+  // what arrived before the failure first, then the failure.
   virtual Result<Frame> recv(Deadline deadline) = 0;
 
-  // Without waiting: ok, or why this link is of no more use: the connection's failure, or kAborted with the
-  // peer's words as soon as an abort frame has arrived, even while frames before it wait to be received.
-  // (A stage that waits for one neighbour asks this of the other: that is how a failure crosses a pipeline.)
+  // Without waiting: ok, or why this link is of no more use: the connection's failure, or kAborted
+  // with the peer's words as soon as an abort frame has arrived, even while frames before it wait
+  // to be received. (A stage that waits for one neighbour asks this of the other: that is how a
+  // failure crosses a pipeline.)
   virtual Status health() = 0;
 
-  // Waits until all that was sent has left this process.
+  // Waits until all that was sent has left this process and will reach the peer even if this end is
+  // closed right after. kPeerLost, kTimeout or kClosed.
   virtual Status flush(Deadline deadline) = 0;
 
   // Drops what is queued and lets blocked calls return. Idempotent.
   virtual void close() noexcept = 0;
 };
 
-// What must come next; anything else is kCorrupt with both named, and an abort frame is kAborted with the
-// peer's own words.
+// kAborted with the words of an abort frame's payload, made fit for a terminal.
+Status abort_status(ByteSpan payload);
+
+// What must come next; anything else is kCorrupt with both named, and an abort frame is kAborted
+// with the peer's own words.
 struct Expected {
   Kind kind = Kind::kHello;
   uint64_t step = 0;
@@ -57,6 +63,7 @@ struct Expected {
   uint64_t payload_bytes = 0;
   uint8_t packing = 0;
 };
+//   ERRORS  those of recv(), with what was waited for in front
 Result<Frame> recv_expected(Link& link, const Expected& expected, Deadline deadline);
 
 }  // namespace mapl::link

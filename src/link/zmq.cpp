@@ -1,0 +1,162 @@
+#include "link/zmq.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <zmq.hpp>
+
+#include "link/endpoint.h"
+#include "link/zmq_loop.h"
+#include "link/zmq_mailbox.h"
+#include "link/zmq_session.h"
+
+namespace mapl::link {
+namespace {
+
+constexpr int kHandshakeMs = 5000;   // a peer that says nothing is hung up on
+constexpr int kSendMessages = 16;    // 2 MiB inside libzmq, out of reach of close()
+constexpr int kRecvMessages = 1024;  // more than the I/O thread ever leaves there
+constexpr int kCurveOverhead = 64;   // bytes that CURVE adds to a message, and to spare
+
+void check_keys(const ZmqOptions& options) {
+  const bool has_peer_key = !options.peer_public_key.empty();
+  if (options.own.has_value() != has_peer_key) {
+    throw UserError(fmt::format("the link to {} has {}: give both, or neither", options.link.peer,
+                                has_peer_key ? "the peer's public key but no secret key"
+                                             : "a secret key but no public key of the peer"));
+  }
+  if (has_peer_key && !is_key(options.peer_public_key)) {
+    throw UserError(fmt::format("the public key of {}, '{}', is not 40 characters of Z85",
+                                options.link.peer, options.peer_public_key));
+  }
+  if (options.own && public_key_of(options.own->secret_key) != options.own->public_key) {
+    throw UserError("the public key given does not belong to the secret key");
+  }
+}
+
+zmq::socket_t make_socket(zmq::context_t& context, const ZmqOptions& options,
+                          const std::string& gate) {
+  zmq::socket_t socket(context, zmq::socket_type::pair);
+  socket.set(zmq::sockopt::linger, 0);
+  // WHY not always: with it, an address that was read back is spelled as IPv6.
+  socket.set(zmq::sockopt::ipv6, options.endpoint.find('[') != std::string::npos);
+  socket.set(zmq::sockopt::immediate, true);
+  socket.set(zmq::sockopt::handshake_ivl, kHandshakeMs);
+  socket.set(zmq::sockopt::sndhwm, kSendMessages);
+  socket.set(zmq::sockopt::rcvhwm, kRecvMessages);
+  const size_t largest = std::min<uint64_t>(
+      kMaxMessageBytes,
+      1 + kHeaderBytes + std::max<uint64_t>(options.link.max_payload_bytes, kMaxAbortBytes));
+  socket.set(zmq::sockopt::maxmsgsize, static_cast<int64_t>(largest + kCurveOverhead));
+  if (options.own) {
+    socket.set(zmq::sockopt::curve_publickey, options.own->public_key);
+    socket.set(zmq::sockopt::curve_secretkey, options.own->secret_key);
+    if (options.bind) {
+      socket.set(zmq::sockopt::curve_server, true);
+      socket.set(zmq::sockopt::zap_domain, gate);
+    } else {
+      socket.set(zmq::sockopt::curve_serverkey, options.peer_public_key);
+    }
+  }
+  return socket;
+}
+
+zmq::socket_t make_monitor(zmq::context_t& context, zmq::socket_t& socket,
+                           const std::string& name) {
+  const std::string address = "inproc://monitor-" + name;
+  if (zmq_socket_monitor(socket.handle(), address.c_str(), ZMQ_EVENT_ALL) != 0) {
+    throw zmq::error_t();
+  }
+  zmq::socket_t monitor(context, zmq::socket_type::pair);
+  monitor.set(zmq::sockopt::linger, 0);
+  monitor.connect(address);
+  return monitor;
+}
+
+UserError cannot_meet(const ZmqOptions& options, int error) {
+  return UserError(fmt::format(
+      "cannot {} the link endpoint {} for {}: {}; {}", options.bind ? "bind" : "connect to",
+      options.endpoint, options.link.peer, zmq_strerror(error),
+      error == EADDRINUSE ? "stop the process that uses it, or choose another in the recipe"
+                          : "check the endpoint in the recipe"));
+}
+
+// The endpoint as the peer needs it.
+std::string meet(zmq::socket_t& socket, const ZmqOptions& options) {
+  if (options.bind && is_ipc_in_use(options.endpoint)) throw cannot_meet(options, EADDRINUSE);
+  try {
+    if (!options.bind) {
+      socket.connect(options.endpoint);
+      return options.endpoint;
+    }
+    socket.bind(options.endpoint);
+    return socket.get(zmq::sockopt::last_endpoint);
+  } catch (const zmq::error_t& error) {
+    throw cannot_meet(options, error.num());
+  }
+}
+
+}  // namespace
+
+ZmqLink::ZmqLink(std::shared_ptr<IoLoop> loop, std::shared_ptr<Mailbox> mailbox,
+                 std::string endpoint, std::string gate)
+    : loop_(std::move(loop)),
+      mailbox_(std::move(mailbox)),
+      endpoint_(std::move(endpoint)),
+      gate_(std::move(gate)) {}
+
+ZmqLink::~ZmqLink() { close(); }
+
+Status ZmqLink::send(Frame frame, Deadline deadline) {
+  return mailbox_->send(std::move(frame), deadline);
+}
+Result<Frame> ZmqLink::recv(Deadline deadline) { return mailbox_->recv(deadline); }
+Status ZmqLink::health() { return mailbox_->health(); }
+Status ZmqLink::flush(Deadline deadline) { return mailbox_->flush(deadline); }
+void ZmqLink::close() noexcept {
+  mailbox_->close();
+  loop_->close_gate(gate_);
+}
+Status ZmqLink::wait_connected(Deadline deadline) {
+  return mailbox_->wait_connected(deadline).in("link " + endpoint_);
+}
+
+ZmqContext::ZmqContext() : loop_(std::make_shared<IoLoop>()) {}
+ZmqContext::~ZmqContext() = default;
+
+Result<std::unique_ptr<Link>> ZmqContext::open(const ZmqOptions& options) {
+  std::unique_ptr<ZmqLink> link = start(options);
+  Status status = link->wait_connected(in_seconds(options.connect_seconds));
+  if (!status.is_ok()) return status;
+  return std::unique_ptr<Link>(std::move(link));
+}
+
+std::unique_ptr<ZmqLink> ZmqContext::start(const ZmqOptions& options) {
+  check_endpoint(options.endpoint, options.own.has_value());
+  check_keys(options);
+  const std::string name = loop_->next_name();
+  // The mailbox calls wake only from the link, which keeps the loop alive.
+  auto mailbox = std::make_shared<Mailbox>(options.link, [loop = loop_.get()] { loop->wake(); });
+  zmq::socket_t socket = make_socket(loop_->context(), options, name);
+  zmq::socket_t monitor = make_monitor(loop_->context(), socket, name);
+  if (options.own && options.bind) {
+    loop_->open_gate(name, {options.peer_public_key, mailbox, options.endpoint});
+  }
+  std::string endpoint;
+  try {
+    endpoint = meet(socket, options);
+  } catch (const UserError&) {
+    loop_->close_gate(name);
+    throw;
+  }
+  loop_->add(std::make_unique<Session>(Session::Setup{.socket = std::move(socket),
+                                                      .monitor = std::move(monitor),
+                                                      .mailbox = mailbox,
+                                                      .endpoint = endpoint,
+                                                      .is_binder = options.bind,
+                                                      .has_keys = options.own.has_value()}));
+  return std::make_unique<ZmqLink>(loop_, std::move(mailbox), std::move(endpoint), name);
+}
+
+}  // namespace mapl::link

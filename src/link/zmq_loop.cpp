@@ -1,0 +1,147 @@
+#include "link/zmq_loop.h"
+
+#include <fmt/format.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+
+#include "base/check.h"
+#include "base/log.h"
+#include "link/curve_keys.h"
+
+namespace mapl::link {
+namespace {
+
+// Ctrl-C is for the thread that owns the stage.
+void block_signals() {
+  sigset_t all;
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, nullptr);
+}
+
+std::chrono::milliseconds until(Deadline due) {
+  if (due == Deadline::max()) return std::chrono::milliseconds(-1);
+  const auto wait = std::chrono::ceil<std::chrono::milliseconds>(due - Clock::now());
+  return std::max(wait, std::chrono::milliseconds(0));
+}
+
+}  // namespace
+
+IoLoop::IoLoop()
+    : context_(1), zap_(context_, zmq::socket_type::rep), wake_fd_(eventfd(0, EFD_CLOEXEC)) {
+  MAPL_CHECK(wake_fd_ >= 0, "eventfd: {}", std::strerror(errno));
+  zap_.set(zmq::sockopt::linger, 0);
+  zap_.bind("inproc://zeromq.zap.01");
+  thread_ = std::jthread([this](std::stop_token stop) { run(stop); });
+}
+
+IoLoop::~IoLoop() {
+  thread_.request_stop();
+  wake();
+  thread_.join();
+  zap_.close();
+  context_.close();
+  ::close(wake_fd_);
+}
+
+void IoLoop::add(std::unique_ptr<Session> session) {
+  {
+    std::lock_guard lock(mutex_);
+    arriving_.push_back(std::move(session));
+  }
+  wake();
+}
+
+std::string IoLoop::next_name() {
+  std::lock_guard lock(mutex_);
+  return fmt::format("link-{}", num_names_++);
+}
+
+void IoLoop::open_gate(const std::string& domain, Gate gate) {
+  std::lock_guard lock(mutex_);
+  gates_[domain] = std::move(gate);
+}
+
+void IoLoop::close_gate(const std::string& domain) {
+  std::lock_guard lock(mutex_);
+  gates_.erase(domain);
+}
+
+void IoLoop::wake() noexcept {
+  const uint64_t one = 1;
+  const ssize_t written = ::write(wake_fd_, &one, sizeof(one));
+  MAPL_CHECK(written == sizeof(one), "eventfd write: {}", std::strerror(errno));
+}
+
+void IoLoop::run(std::stop_token stop) {
+  block_signals();
+  std::vector<std::unique_ptr<Session>> sessions;
+  std::vector<zmq::pollitem_t> items;
+  bool more = false;
+  while (true) {
+    items.assign({{nullptr, wake_fd_, ZMQ_POLLIN, 0}, {zap_.handle(), 0, ZMQ_POLLIN, 0}});
+    Deadline due = more ? Clock::now() : Deadline::max();
+    for (const auto& session : sessions) {
+      session->append_poll_items(items);
+      due = std::min(due, session->next_due());
+    }
+    zmq::poll(items, until(due));
+    if (items[0].revents != 0) {
+      uint64_t count = 0;
+      (void)!::read(wake_fd_, &count, sizeof(count));
+    }
+    if (items[1].revents != 0) answer_zap();
+    const bool is_last = stop.stop_requested();
+    {
+      std::lock_guard lock(mutex_);
+      std::move(arriving_.begin(), arriving_.end(), std::back_inserter(sessions));
+      arriving_.clear();
+    }
+    more = false;
+    for (const auto& session : sessions) more = session->turn() || more;
+    std::erase_if(sessions, [](const auto& session) { return !session->is_open(); });
+    if (is_last) return;
+  }
+}
+
+void IoLoop::answer_zap() {
+  // version, request id, domain, address, identity, mechanism, credentials
+  std::vector<zmq::message_t> parts;
+  do {
+    parts.emplace_back();
+    (void)zap_.recv(parts.back());
+  } while (parts.back().more());
+  if (parts.size() < 2) return;
+  bool ok = false;
+  if (parts.size() == 7 && parts[5].to_string_view() == "CURVE") {
+    ok = may_enter(parts[2].to_string(), to_z85({parts[6].data<std::byte>(), parts[6].size()}));
+  }
+  zap_.send(parts[0], zmq::send_flags::sndmore);
+  zap_.send(parts[1], zmq::send_flags::sndmore);
+  zap_.send(zmq::buffer(std::string_view(ok ? "200" : "400")), zmq::send_flags::sndmore);
+  zap_.send(zmq::buffer(std::string_view(ok ? "welcome" : "another key")),
+            zmq::send_flags::sndmore);
+  zap_.send(zmq::message_t(), zmq::send_flags::sndmore);  // user id
+  zap_.send(zmq::message_t(), zmq::send_flags::none);     // metadata
+}
+
+bool IoLoop::may_enter(const std::string& domain, const std::string& public_key) {
+  std::lock_guard lock(mutex_);
+  const auto gate = gates_.find(domain);
+  if (gate == gates_.end()) return false;
+  const auto& [expected, mailbox, endpoint] = gate->second;
+  if (public_key == expected) return true;
+  const std::string why = fmt::format(
+      "{} did not come to {}; who came presented another key, {}, where {} is expected: check the "
+      "public keys in the recipe",
+      mailbox->options().peer, endpoint, public_key, expected);
+  spdlog::warn("turned away: {}", why);
+  mailbox->turned_away(why);
+  return false;
+}
+
+}  // namespace mapl::link

@@ -1,0 +1,268 @@
+#include "link/zmq_session.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+namespace mapl::link {
+namespace {
+
+// Messages handled per turn, so that no link starves the others.
+constexpr int kMessagesPerTurn = 64;
+// A goodbye gets this long to leave after close().
+constexpr int kGoodbyeLingerMs = 1000;
+// The binder says nothing to a peer whose server key is wrong, it hangs up. Once may be an
+// accident.
+constexpr int kHangUpsThatMeanWrongKey = 3;
+
+Clock::duration seconds(double value) {
+  return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(value));
+}
+
+// -1 for a message without one. cppzmq has no name for this property.
+int fd_of(const zmq::message_t& message) {
+  return zmq_msg_get(const_cast<zmq::message_t&>(message).handle(), ZMQ_SRCFD);
+}
+
+zmq::message_t message_of(const Control& control) {
+  const Bytes bytes = encode_control(control);
+  return zmq::message_t(bytes.data(), bytes.size());
+}
+
+}  // namespace
+
+Session::Session(Setup setup)
+    : socket_(std::move(setup.socket)),
+      monitor_(std::move(setup.monitor)),
+      mailbox_(std::move(setup.mailbox)),
+      endpoint_(std::move(setup.endpoint)),
+      is_binder_(setup.is_binder),
+      has_keys_(setup.has_keys),
+      heartbeat_(seconds(mailbox_->options().heartbeat_seconds)),
+      silence_(seconds(mailbox_->options().silence_seconds)),
+      assembler_(mailbox_->max_frame_bytes() - kHeaderBytes) {}
+
+bool Session::turn() try {
+  if (mailbox_->is_closed()) {
+    say_goodbye();
+    return false;
+  }
+  is_blocked_ = false;
+  const bool more_to_read = read_messages();
+  // After the messages: all events of the connection that sent the first of them are there by now.
+  read_monitor();
+  if (is_open_ && peer_fd_ >= 0) watch_peer();
+  if (!is_open_) return false;
+  if (control_due_) write_control();
+  const bool more_to_write = write_pieces();
+  if (mailbox_->wants_flush() && !has_asked_) write_control();
+  return more_to_read || more_to_write;
+} catch (const zmq::error_t& error) {
+  fail(Code::kIo, error.what());
+  return false;
+}
+
+void Session::watch_peer() {
+  if (!live_fds_.contains(peer_fd_)) {
+    while (read_messages()) {
+    }
+    if (is_open_) fail(Code::kPeerLost, "the connection broke");
+    return;
+  }
+  const auto now = Clock::now();
+  if (now >= heard_at_ + silence_) {
+    fail(Code::kPeerLost, fmt::format("silent for {:.1f} s", mailbox_->options().silence_seconds));
+  }
+  if (now >= spoke_at_ + heartbeat_ || mailbox_->credit_due()) control_due_ = true;
+}
+
+void Session::append_poll_items(std::vector<zmq::pollitem_t>& items) {
+  const auto events = static_cast<short>(is_blocked_ ? ZMQ_POLLIN | ZMQ_POLLOUT : ZMQ_POLLIN);
+  items.push_back({socket_.handle(), 0, events, 0});
+  items.push_back({monitor_.handle(), 0, ZMQ_POLLIN, 0});
+}
+
+Deadline Session::next_due() const {
+  if (peer_fd_ < 0) return Deadline::max();
+  if (is_blocked_) return heard_at_ + silence_;
+  return std::min(spoke_at_ + heartbeat_, heard_at_ + silence_);
+}
+
+void Session::read_monitor() {
+  zmq::message_t event;
+  zmq::message_t address;
+  while (is_open_ && monitor_.recv(event, zmq::recv_flags::dontwait)) {
+    if (event.more()) (void)monitor_.recv(address);
+    const ByteSpan bytes(event.data<std::byte>(), event.size());
+    on_event(read_at<uint16_t>(bytes, 0), read_at<int32_t>(bytes, 2));
+  }
+}
+
+void Session::on_event(uint16_t event, int32_t value) {
+  switch (event) {
+    case ZMQ_EVENT_ACCEPTED:
+    case ZMQ_EVENT_CONNECTED:
+      live_fds_.insert(value);
+      break;
+    case ZMQ_EVENT_DISCONNECTED:
+      live_fds_.erase(value);
+      break;
+    case ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
+      write_control();
+      break;
+    case ZMQ_EVENT_HANDSHAKE_FAILED_AUTH:
+    case ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL:
+    case ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL:
+      on_handshake_failed(event, value);
+      break;
+    default:
+      break;
+  }
+}
+
+void Session::on_handshake_failed(uint16_t event, int32_t value) {
+  std::string why;
+  if (event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH) {
+    why = "it expects another key than this end's: check the public keys in the recipe";
+  } else if (event == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL &&
+             value == ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH) {
+    why = "one end has a key and the other has none: give both a key, or neither";
+  } else if (event == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL &&
+             value == ZMQ_PROTOCOL_ERROR_ZMTP_CRYPTOGRAPHIC) {
+    why = "it holds another key than the one expected: check the public keys in the recipe";
+  } else if (event == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL) {
+    why = "what answers there is not a mapl stage";
+  } else {
+    // Hung up without a word: a stranger at the binder's door; for who connects, a wrong key or a
+    // peer that is just leaving.
+    if (is_binder_ || !has_keys_ || ++failed_handshakes_ < kHangUpsThatMeanWrongKey) return;
+    why =
+        "it hangs up during the key exchange, most likely because its key is another than the "
+        "one expected: check the public keys in the recipe";
+  }
+  // WHY: anyone can knock at the binder; that must not keep the peer out. Who connects knows whom
+  // it has reached, and waits for nobody else.
+  if (is_binder_) {
+    if (event != ZMQ_EVENT_HANDSHAKE_FAILED_AUTH) {  // the gate has said who
+      mailbox_->turned_away(fmt::format("{} did not come to {}, but someone was turned away: {}",
+                                        mailbox_->options().peer, endpoint_, why));
+    }
+    return;
+  }
+  fail(Code::kRefused, why);
+}
+
+bool Session::read_messages() {
+  zmq::message_t message;
+  for (int i = 0; i < kMessagesPerTurn; ++i) {
+    if (!socket_.recv(message, zmq::recv_flags::dontwait)) return false;
+    on_message(message);
+    if (!is_open_) return false;
+  }
+  return true;
+}
+
+void Session::on_message(const zmq::message_t& message) {
+  const int fd = fd_of(message);
+  if (peer_fd_ >= 0 && fd != peer_fd_) return;  // libzmq connected again: that peer is not ours
+  const ByteSpan bytes(message.data<std::byte>(), message.size());
+  if (bytes.empty() || message.more()) return fail(Code::kCorrupt, "a malformed message");
+  heard_at_ = Clock::now();
+  if (read_at<MessageType>(bytes, 0) == MessageType::kPiece && peer_fd_ >= 0) {
+    return on_piece(bytes.subspan(1));
+  }
+  Result<Control> control = decode_control(bytes);
+  if (!control.is_ok()) return fail(control.status().code(), control.status().message());
+  if (peer_fd_ < 0) {
+    peer_fd_ = fd;
+    mailbox_->connected();
+    write_control();
+  }
+  on_control(control.value());
+}
+
+void Session::on_control(const Control& control) {
+  limit_bytes_ = std::max(limit_bytes_, control.limit_bytes);
+  if (control.received_bytes > handed_bytes_) {
+    return fail(Code::kCorrupt, "it acknowledges more than was sent");
+  }
+  mailbox_->peer_received(control.received_bytes);
+  if (control.wants_answer) control_due_ = true;
+  if (control.received_bytes == handed_bytes_) has_asked_ = false;
+  if (control.goodbye) fail(Code::kPeerLost, "it closed the link");
+}
+
+void Session::on_piece(ByteSpan piece) {
+  received_bytes_ += piece.size();
+  if (received_bytes_ > granted_bytes_) {
+    return fail(Code::kCorrupt,
+                fmt::format("it sent more than the {} bytes it was granted", granted_bytes_));
+  }
+  Result<std::optional<Frame>> frame = assembler_.add(piece);
+  if (!frame.is_ok()) return fail(frame.status().code(), frame.status().message());
+  if (frame.value().has_value()) mailbox_->deliver(std::move(*frame.value()));
+}
+
+bool Session::write_pieces() {
+  for (int i = 0; i < kMessagesPerTurn; ++i) {
+    if (!outgoing_.has_value()) {
+      outgoing_ = mailbox_->take();
+      offset_ = 0;
+      if (!outgoing_.has_value()) return false;
+    }
+    const size_t size = std::min<uint64_t>(kMaxPieceBytes, outgoing_->size() - offset_);
+    if (handed_bytes_ + size > limit_bytes_) return false;  // a control message will raise it
+    zmq::message_t message(1 + size);
+    message.data<std::byte>()[0] = static_cast<std::byte>(MessageType::kPiece);
+    outgoing_->copy(offset_, {message.data<std::byte>() + 1, size});
+    if (!write(std::move(message))) return false;
+    offset_ += size;
+    handed_bytes_ += size;
+    has_asked_ = false;
+    if (offset_ == outgoing_->size()) outgoing_.reset();
+    mailbox_->left(size);
+  }
+  return true;
+}
+
+bool Session::write(zmq::message_t message) {
+  if (!socket_.send(message, zmq::send_flags::dontwait)) {
+    is_blocked_ = true;
+    return false;
+  }
+  spoke_at_ = Clock::now();
+  return true;
+}
+
+void Session::write_control() {
+  const bool asks = mailbox_->wants_flush();
+  const uint64_t limit = mailbox_->take_consumed() + mailbox_->options().max_queued_bytes +
+                         mailbox_->max_frame_bytes();
+  granted_bytes_ = std::max(granted_bytes_, limit);
+  control_due_ = !write(message_of(
+      {.wants_answer = asks, .received_bytes = received_bytes_, .limit_bytes = granted_bytes_}));
+  if (!control_due_) has_asked_ = asks;
+}
+
+void Session::say_goodbye() {
+  if (peer_fd_ < 0) return shut(0);
+  (void)write(message_of(
+      {.goodbye = true, .received_bytes = received_bytes_, .limit_bytes = granted_bytes_}));
+  shut(kGoodbyeLingerMs);
+}
+
+void Session::fail(Code code, const std::string& why) {
+  mailbox_->fail({code, fmt::format("{} at {}: {}", mailbox_->options().peer, endpoint_, why)});
+  shut(0);
+}
+
+void Session::shut(int linger_ms) {
+  is_open_ = false;
+  if (socket_) {
+    socket_.set(zmq::sockopt::linger, linger_ms);
+    socket_.close();
+  }
+  if (monitor_) monitor_.close();
+}
+
+}  // namespace mapl::link
