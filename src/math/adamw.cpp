@@ -12,17 +12,16 @@ struct Factors {
   float gradient_scale;
   float beta1, one_minus_beta1;
   float beta2, one_minus_beta2;
-  float keep;      // 1 - lr decay
-  float rate;      // lr / (1 - beta1^t)
-  float root;      // 1 / sqrt(1 - beta2^t)
+  float keep;  // 1 - lr decay
+  float rate;  // lr / (1 - beta1^t)
+  float root;  // 1 / sqrt(1 - beta2^t)
   float eps;
 };
 
-// A separate function so that the compiler sees no aliasing and vectorises. The loop is bound by memory
-// (28 bytes an element), so wider vectors than the default's gain nothing.
+// A separate function so that the compiler sees no aliasing and vectorises. The loop is bound by
+// memory (28 bytes an element), so wider vectors than the default's gain nothing.
 void fused_pass(int64_t size, const Factors& f, const float* __restrict gradient,
-                float* __restrict exp_avg, float* __restrict exp_avg_sq,
-                float* __restrict value) {
+                float* __restrict exp_avg, float* __restrict exp_avg_sq, float* __restrict value) {
   for (int64_t i = 0; i < size; ++i) {
     const float g = gradient[i] * f.gradient_scale;
     const float m = f.beta1 * exp_avg[i] + f.one_minus_beta1 * g;

@@ -24,7 +24,8 @@ class AdamW {
 
   explicit AdamW(const Options& options) : options_(options) {}
 
-  // In place; one pass over memory on the CPU. A gradient entry that is not finite spoils that entry.
+  // In place; one pass over memory on the CPU. A gradient entry that is not finite spoils that
+  // entry.
   //   gradient  float32 like the value, not changed; multiplied by gradient_scale on reading
   void update(const at::Tensor& gradient, double lr_factor, double gradient_scale, State& state,
               at::Tensor& value) const;

@@ -19,7 +19,8 @@ class LrSchedule {
   explicit LrSchedule(const Options& options);
 
   //   step     of total_steps, from 0
-  //   returns  in (0, 1]; warm-up and decay multiply where they overlap. Steps past the last keep its
+  //   returns  in (0, 1]; warm-up and decay multiply where they overlap. Steps past the last keep
+  //   its
   //            factor.
   double factor(int64_t step, int64_t total_steps) const;
 

@@ -9,8 +9,8 @@
 
 namespace mapl::math {
 
-void Muon::update(const at::Tensor& gradient, double lr_factor, double gradient_scale,
-                  State& state, at::Tensor& value) const {
+void Muon::update(const at::Tensor& gradient, double lr_factor, double gradient_scale, State& state,
+                  at::Tensor& value) const {
   at::NoGradGuard no_grad;
   const double mu = options_.momentum;
   const double weight = (1.0 - mu) * gradient_scale;

@@ -1,4 +1,5 @@
-// Muon (Keller Jordan): momentum whose singular values are all set to one, for the matrices of the blocks.
+// Muon (Keller Jordan): momentum whose singular values are all set to one, for the matrices of the
+// blocks.
 //
 //   M <- mu M + (1 - mu) g
 //   O = polar_express((1 - mu) g + mu M)            Nesterov; or polar_express(M)
@@ -13,7 +14,7 @@ class Muon {
  public:
   struct Options {
     double lr = 0.02;
-    double momentum = 0.95;     // mu
+    double momentum = 0.95;  // mu
     bool nesterov = true;
     int steps = 6;              // of PolarExpress
     double weight_decay = 0.0;  // decoupled
@@ -24,8 +25,8 @@ class Muon {
 
   explicit Muon(const Options& options) : options_(options) {}
 
-  // In place. One matrix at a time and never a stack of several: the result has the same bits whatever
-  // else lives on the stage. A gradient that is not finite makes the matrix NaN.
+  // In place. One matrix at a time and never a stack of several: the result has the same bits
+  // whatever else lives on the stage. A gradient that is not finite makes the matrix NaN.
   //   gradient  [rows, columns], not changed; multiplied by gradient_scale on reading
   void update(const at::Tensor& gradient, double lr_factor, double gradient_scale, State& state,
               at::Tensor& value) const;

@@ -13,8 +13,8 @@
 namespace mapl::math {
 namespace {
 
-// In float64, in an order that depends on the size alone. Lanes, because a single running sum must be
-// added in sequence and does not vectorise.
+// In float64, in an order that depends on the size alone. Lanes, because a single running sum must
+// be added in sequence and does not vectorise.
 double squared_norm(const float* values, int64_t size) {
   constexpr int64_t kLanes = 16;
   std::array<double, kLanes> lanes = {};
@@ -134,13 +134,15 @@ void Optimizer::load_state(const NamedTensors& state) {
   for (const auto& [name, tensor] : own) {
     const auto it = given.find(name);
     if (it == given.end()) {
-      throw UserError(fmt::format("the checkpoint has no {}: it was saved by another optimiser or "
-                                  "model; check the recipe",
-                                  name));
+      throw UserError(
+          fmt::format("the checkpoint has no {}: it was saved by another optimiser or "
+                      "model; check the recipe",
+                      name));
     }
     if (it->second.sizes() != tensor.sizes() || it->second.scalar_type() != tensor.scalar_type()) {
-      throw UserError(fmt::format("{} in the checkpoint is {}, the recipe's is {}; check the recipe",
-                                  name, describe(it->second), describe(tensor)));
+      throw UserError(
+          fmt::format("{} in the checkpoint is {}, the recipe's is {}; check the recipe", name,
+                      describe(it->second), describe(tensor)));
     }
   }
   for (const auto& [name, tensor] : own) tensor.copy_(given.at(name));

@@ -12,8 +12,8 @@
 
 namespace mapl::math {
 
-// What gradients are multiplied by so that their norm is at most max_norm; 1 if it is, or if max_norm is 0
-// (no clipping). NaN if the norm is not finite and clipping is on.
+// What gradients are multiplied by so that their norm is at most max_norm; 1 if it is, or if
+// max_norm is 0 (no clipping). NaN if the norm is not finite and clipping is on.
 double clip_scale(double squared_norm, double max_norm);
 
 class Optimizer {
@@ -27,9 +27,9 @@ class Optimizer {
   // REQUIRES: float32 leaves, names that differ; two dimensions for Muon and SPEL.
   Optimizer(std::vector<Parameter> parameters, const Options& options);
 
-  // `running` plus the squared gradient norm of each Muon and AdamW parameter, added one after the other
-  // from the last of the list to the first. A chain of such calls from the last pipeline stage to the
-  // first makes the same additions, and so the same bits, at any number of stages.
+  // `running` plus the squared gradient norm of each Muon and AdamW parameter, added one after the
+  // other from the last of the list to the first. A chain of such calls from the last pipeline
+  // stage to the first makes the same additions, and so the same bits, at any number of stages.
   //
   // SPEL parameters are left out: their step does not depend on the gradient's size.
   double add_squared_norm(double running) const;
@@ -44,13 +44,16 @@ class Optimizer {
 
   const std::vector<Parameter>& parameters() const { return parameters_; }
 
-  // What must be kept to go on as if never stopped: "<name>.momentum" (Muon, SPEL); "<name>.exp_avg",
-  // "<name>.exp_avg_sq" and "<name>.step" (AdamW; int64, no dimension). In the order of the parameters.
-  // The tensors are the live ones, except step: clone what must outlast the next step().
+  // What must be kept to go on as if never stopped: "<name>.momentum" (Muon, SPEL);
+  // "<name>.exp_avg",
+  // "<name>.exp_avg_sq" and "<name>.step" (AdamW; int64, no dimension). In the order of the
+  // parameters. The tensors are the live ones, except step: clone what must outlast the next
+  // step().
   NamedTensors state() const;
 
   // The opposite; takes copies, ignores names that are not its own (other stages').
-  //   ERRORS  UserError when a tensor is missing or has another shape or dtype; then nothing is loaded.
+  //   ERRORS  UserError when a tensor is missing or has another shape or dtype; then nothing is
+  //   loaded.
   void load_state(const NamedTensors& state);
 
  private:

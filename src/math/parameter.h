@@ -13,8 +13,8 @@ namespace mapl::math {
 enum class Rule { kMuon, kAdamW, kSpel };
 
 struct Parameter {
-  std::string name;    // global: the same at any number of stages
-  at::Tensor value;    // a leaf; its .grad() is read by the optimiser
+  std::string name;  // global: the same at any number of stages
+  at::Tensor value;  // a leaf; its .grad() is read by the optimiser
   Rule rule = Rule::kAdamW;
 };
 

@@ -1,5 +1,5 @@
-// SPEL (arXiv 2601.21487): steepest descent in the spectral norm on the Stiefel manifold, with momentum.
-// One step, as docs/maths/spel.md derives it:
+// SPEL (arXiv 2601.21487): steepest descent in the spectral norm on the Stiefel manifold, with
+// momentum. One step, as docs/maths/spel.md derives it:
 //
 //   M <- T_A(beta M + (1 - beta) g)      T_A: tangent projection at A
 //   A <- polish(A - lr polar_express(M))
@@ -24,9 +24,9 @@ class Spel {
 
   explicit Spel(const Options& options) : options_(options) {}
 
-  // In place. The size of the gradient does not matter, only its direction: no clipping applies, and a
-  // zero gradient on zero momentum moves nothing. A gradient that is not finite makes the basis NaN,
-  // which orthogonality_error() shows.
+  // In place. The size of the gradient does not matter, only its direction: no clipping applies,
+  // and a zero gradient on zero momentum moves nothing. A gradient that is not finite makes the
+  // basis NaN, which orthogonality_error() shows.
   //   gradient_DR  of the loss with respect to A, both halves (algorithms: R^T g_Z + G^T Z)
   void update(const at::Tensor& gradient_DR, double lr_factor, State& state,
               at::Tensor& basis_DR) const;

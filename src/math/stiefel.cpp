@@ -48,8 +48,8 @@ at::Tensor principal_angles(const at::Tensor& a_DR, const at::Tensor& b_DR) {
   const auto a = a_DR.to(at::kCPU, at::kDouble);
   const auto b = b_DR.to(at::kCPU, at::kDouble);
   const auto inner = a.t().mm(b);
-  // The arc cosine alone loses half the digits of small angles (Bjorck and Golub, 1973): sines come from
-  // what b has outside the span of a. Cosines descend, so sines are put in ascending order.
+  // The arc cosine alone loses half the digits of small angles (Bjorck and Golub, 1973): sines come
+  // from what b has outside the span of a. Cosines descend, so sines are put in ascending order.
   const auto cosines = at::linalg_svdvals(inner);
   const auto sines = at::linalg_svdvals(b - a.mm(inner)).flip(0);
   return at::atan2(sines, cosines);

@@ -16,8 +16,8 @@ at::Tensor random_stiefel(int64_t num_rows, int64_t num_columns, uint64_t seed);
 //   returns  [num_rows, num_columns], float64, on the CPU
 at::Tensor gaussian(int64_t num_rows, int64_t num_columns, uint64_t seed);
 
-// The part of a gradient that is tangent to the manifold at A: g - A sym(A^T g), sym(m) = (m + m^T) / 2.
-// For the embedded metric this is the Riemannian gradient (docs/maths/spel.md, eq. 1).
+// The part of a gradient that is tangent to the manifold at A: g - A sym(A^T g), sym(m) = (m + m^T)
+// / 2. For the embedded metric this is the Riemannian gradient (docs/maths/spel.md, eq. 1).
 at::Tensor tangent_projection(const at::Tensor& gradient_DR, const at::Tensor& basis_DR);
 
 // max |A^T A - I|, with the product in float64. NaN if A holds one.
