@@ -2,11 +2,6 @@
 
 #include <torch/torch.h>
 
-#include <algorithm>
-
-#include "codec/payload.h"
-#include "pipeline/vote.h"
-
 namespace mapl::pipeline {
 namespace {
 
@@ -129,14 +124,6 @@ Status PrevBoundary::recv_basis(uint64_t step) {
   const auto payload = channel_.recv(message, end_.basis_bytes());
   if (!payload.is_ok()) return payload.status();
   return end_.set_basis(payload.value()).in(channel_.where(message, /*sending=*/false));
-}
-
-uint64_t max_payload_bytes(const codec::SenderEnd& end, const MicroBatchShape& shape,
-                           int num_stages, int64_t tied_bytes) {
-  return static_cast<uint64_t>(
-      std::max({id_bytes(shape) + end.activation_bytes(shape.rows()),
-                end.gradient_bytes(shape.rows()), end.basis_bytes(), end.basis_gradient_bytes(),
-                vote_bytes(num_stages), tied_bytes, link::kMaxAbortBytes}));
 }
 
 }  // namespace mapl::pipeline

@@ -4,11 +4,14 @@
 
 #include <ATen/core/Tensor.h>
 
+#include <algorithm>
 #include <cstdint>
 
 #include "base/status.h"
 #include "codec/codec.h"
+#include "codec/payload.h"
 #include "pipeline/channel.h"
+#include "pipeline/vote.h"
 
 namespace mapl::pipeline {
 
@@ -84,9 +87,17 @@ class PrevBoundary {
   uint8_t gradient_packing_;
 };
 
-// The largest payload that a link between two stages may announce: all kinds of message considered.
+// The largest payload that the link of this boundary may announce: all kinds of message considered.
+//   End         codec::SenderEnd or codec::ReceiverEnd
 //   tied_bytes  of a tied matrix's gradient, 0 when the head is its own
-uint64_t max_payload_bytes(const codec::SenderEnd& end, const MicroBatchShape& shape,
-                           int num_stages, int64_t tied_bytes);
+template <typename End>
+uint64_t max_payload_bytes(const End& end, const MicroBatchShape& shape, int num_stages,
+                           int64_t tied_bytes) {
+  const int64_t ids = codec::token_id_bytes(shape.num_ids(), shape.vocab_size);
+  return static_cast<uint64_t>(
+      std::max({ids + end.activation_bytes(shape.rows()), end.gradient_bytes(shape.rows()),
+                end.basis_bytes(), end.basis_gradient_bytes(), vote_bytes(num_stages), tied_bytes,
+                link::kMaxAbortBytes}));
+}
 
 }  // namespace mapl::pipeline

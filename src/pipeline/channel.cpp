@@ -56,22 +56,20 @@ Status Channel::send(const Message& message, Bytes payload, int64_t token_id_byt
   frame.payload = std::move(payload);
   const Status status = link_.send(std::move(frame), in_seconds(options_.timeout_seconds));
   if (!status.is_ok()) return status.in(where(message, /*sending=*/true));
-  if (message.kind == link::Kind::kActivation) {
-    traffic_.activation_bytes += bytes - token_id_bytes;
-    traffic_.token_id_bytes += token_id_bytes;
-    traffic_.header_bytes += link::kHeaderBytes;
-  } else if (message.kind == link::Kind::kGradient) {
-    traffic_.gradient_bytes += bytes;
-    traffic_.header_bytes += link::kHeaderBytes;
-  } else {
-    count_sync(bytes);
-  }
+  if (counting_) count(message.kind, bytes, token_id_bytes);
   return Status::ok();
 }
 
-void Channel::count_sync(int64_t payload_bytes) {
-  traffic_.sync_bytes += payload_bytes;
+void Channel::count(link::Kind kind, int64_t bytes, int64_t token_id_bytes) {
   traffic_.header_bytes += link::kHeaderBytes;
+  if (kind == link::Kind::kActivation) {
+    traffic_.activation_bytes += bytes - token_id_bytes;
+    traffic_.token_id_bytes += token_id_bytes;
+  } else if (kind == link::Kind::kGradient) {
+    traffic_.gradient_bytes += bytes;
+  } else {
+    traffic_.sync_bytes += bytes;
+  }
 }
 
 Result<Bytes> Channel::recv(const Message& message, int64_t payload_bytes) {

@@ -59,17 +59,21 @@ class Channel {
   std::string where(const Message& message, bool sending) const;
 
   const Traffic& traffic() const { return traffic_; }
-  void count_sync(int64_t payload_bytes);
+  // Off while validation runs: Traffic is that of training.
+  void set_counting(bool on) { counting_ = on; }
   double waited_seconds() const { return waited_seconds_; }    // in recv, since the start
   double sending_seconds() const { return sending_seconds_; }  // in send, since the start
   double blocked_seconds() const { return waited_seconds_ + sending_seconds_; }
   const Options& options() const { return options_; }
 
  private:
+  void count(link::Kind kind, int64_t bytes, int64_t token_id_bytes);
+
   link::Link& link_;
   Options options_;
   Channel* other_ = nullptr;
   Traffic traffic_;
+  bool counting_ = true;
   double waited_seconds_ = 0;
   double sending_seconds_ = 0;
 };

@@ -18,6 +18,21 @@ int64_t peak_rss_bytes() {
   return usage.ru_maxrss * 1024;
 }
 
+// What validation sends is not counted.
+class CountingOff {
+ public:
+  CountingOff(PrevBoundary* prev, NextBoundary* next) : prev_(prev), next_(next) { set(false); }
+  ~CountingOff() { set(true); }
+
+ private:
+  void set(bool on) {
+    if (prev_) prev_->channel().set_counting(on);
+    if (next_) next_->channel().set_counting(on);
+  }
+  PrevBoundary* prev_;
+  NextBoundary* next_;
+};
+
 }  // namespace
 
 Step::Step(model::Stage& stage, Worker& worker, math::Optimizer& optimizer, PrevBoundary* prev,
@@ -81,6 +96,7 @@ Result<Step::Outcome> Step::try_train(const std::vector<Action>& actions, uint64
 
 Result<Step::Outcome> Step::validate(const std::vector<Action>& actions, uint64_t step,
                                      double divisor, const BatchSource& batches) {
+  const CountingOff off(prev_, next_);
   return guard(step, [&]() -> Result<Outcome> {
     const auto loss = worker_.run(actions, step, divisor, batches);
     if (!loss.is_ok()) return loss.status();
@@ -124,9 +140,11 @@ Result<Vote> Step::vote(uint64_t step, double loss, bool wants_stop, bool traine
   vote.reports.insert(vote.reports.begin(), own);
   if (prev_) {
     Channel& channel = prev_->channel();
-    // The report counts the vote that carries it.
-    vote.reports.front().traffic.sync_bytes += vote_bytes(static_cast<int>(vote.reports.size()));
-    vote.reports.front().traffic.header_bytes += link::kHeaderBytes;
+    if (trained) {  // the report counts the vote that carries it
+      Traffic& traffic = vote.reports.front().traffic;
+      traffic.sync_bytes += vote_bytes(static_cast<int>(vote.reports.size()));
+      traffic.header_bytes += link::kHeaderBytes;
+    }
     vote.state_hash = prev_->end().state_hash();
     const Status status = channel.send(message, encode(vote));
     if (!status.is_ok()) return status;

@@ -132,6 +132,13 @@ math::Optimizer::Options optimizer_options(const Recipe& recipe) {
       .spel = {.lr = from.muon_lr * from.projector_lr_scale, .momentum = from.projector_momentum}};
 }
 
+math::LrSchedule::Options lr_schedule_options(const Recipe& recipe) {
+  return {.warmup_steps = recipe.training.warmup_steps,
+          .decay = recipe.training.decay,
+          .decay_start = recipe.training.decay_start,
+          .final_fraction = recipe.training.final_lr_fraction};
+}
+
 pipeline::MicroBatchShape micro_batch_shape(const Recipe& recipe) {
   return {.batch = recipe.training.microbatch_size,
           .sequence_length = recipe.training.sequence_length,

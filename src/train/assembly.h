@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "codec/codec.h"
+#include "math/lr_schedule.h"
 #include "math/optimizer.h"
 #include "model/stage.h"
 #include "pipeline/boundary.h"
@@ -42,6 +43,7 @@ class Assembly {
 };
 
 math::Optimizer::Options optimizer_options(const Recipe& recipe);
+math::LrSchedule::Options lr_schedule_options(const Recipe& recipe);
 pipeline::MicroBatchShape micro_batch_shape(const Recipe& recipe);
 pipeline::BoundaryOptions boundary_options(const Recipe& recipe);
 // V x D float32 when the head is tied and lives apart from the embedding or not; 0 when it is its

@@ -92,6 +92,11 @@ std::string to_toml(const Field& field) {
                                      to_toml(toml::value<std::string>(peer.public_key))));
                    return fmt::format("[{}]", fmt::join(items, ", "));
                  },
+                 [](const double* value) {
+                   // The shortest text that reads back to the same bits, as TOML wants a float.
+                   const std::string text = fmt::format("{}", *value);
+                   return text.find_first_of(".ein") == std::string::npos ? text + ".0" : text;
+                 },
                  [](const auto* value) {
                    return to_toml(toml::value<std::decay_t<decltype(*value)>>(*value));
                  }},

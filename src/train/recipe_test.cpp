@@ -52,6 +52,21 @@ TEST(Recipe, ReadsKeysOfEveryType) {
   EXPECT_EQ(recipe.link.stages[1].endpoint, "tcp://b:1");
 }
 
+TEST(Recipe, TakesStagesAsTablesOfTheirOwn) {
+  const Recipe recipe = parse(R"(
+      [pipeline]
+      stages = 2
+      [[link.stages]]
+      endpoint = "tcp://a:1"
+      public_key = "0123456789012345678901234567890123456789"
+      [[link.stages]]
+      endpoint = "tcp://b:1"
+  )");
+  ASSERT_EQ(recipe.link.stages.size(), 2u);
+  EXPECT_EQ(recipe.link.stages[0].public_key.size(), 40u);
+  EXPECT_EQ(recipe.link.stages[1].endpoint, "tcp://b:1");
+}
+
 TEST(Recipe, LetsKeysWinOverPresetAndMethod) {
   const Recipe recipe = parse(R"(
       [model]

@@ -18,7 +18,7 @@ std::string refusal(const Recipe& recipe) {
   return "accepted";
 }
 
-std::string refusal(const std::vector<std::string>& overrides) {
+std::string refusal_of(const std::vector<std::string>& overrides) {
   try {
     parse_recipe("", "r.toml", overrides);
   } catch (const UserError& error) {
@@ -30,7 +30,7 @@ std::string refusal(const std::vector<std::string>& overrides) {
 // What is refused must name the keys and values; `parts` are some of both.
 void expect_refused(const std::vector<std::string>& overrides,
                     const std::vector<std::string>& parts) {
-  const std::string message = refusal(overrides);
+  const std::string message = refusal_of(overrides);
   EXPECT_NE(message, "accepted") << overrides[0];
   for (const std::string& part : parts)
     EXPECT_NE(message.find(part), std::string::npos) << part << " in: " << message;
@@ -41,7 +41,7 @@ TEST(Validate, AcceptsTheDefaults) { EXPECT_EQ(refusal(Recipe{}), "accepted"); }
 TEST(Validate, RefusesARankAboveTheWidth) {
   expect_refused({"boundary.rank=129"}, {"rank", "129", "128"});
   expect_refused({"boundary.anchor_rank=129"}, {"anchor_rank", "129", "128"});
-  EXPECT_EQ(refusal({"boundary.rank=128"}), "accepted");
+  EXPECT_EQ(refusal_of({"boundary.rank=128"}), "accepted");
 }
 
 TEST(Validate, RefusesLayersThatDoNotFitTheStages) {
@@ -53,7 +53,7 @@ TEST(Validate, RefusesLayersThatDoNotFitTheStages) {
 
 TEST(Validate, RefusesAVocabularyBeyond16Bits) {
   expect_refused({"model.vocab_size=65537"}, {"model.vocab_size", "65537", "65536"});
-  EXPECT_EQ(refusal({"model.vocab_size=65536"}), "accepted");
+  EXPECT_EQ(refusal_of({"model.vocab_size=65536"}), "accepted");
 }
 
 TEST(Validate, RefusesHeadsThatDoNotDivide) {
@@ -120,7 +120,7 @@ TEST(Validate, RefusesZeroWhereNothingWouldHappen) {
 TEST(Validate, RefusesToKeepOneCheckpoint) {
   expect_refused({"checkpoint.keep_latest_k=1"}, {"checkpoint.keep_latest_k = 1"});
   expect_refused({"checkpoint.folder="}, {"checkpoint.folder"});
-  EXPECT_EQ(refusal({"checkpoint.keep_latest_k=0"}), "accepted");
+  EXPECT_EQ(refusal_of({"checkpoint.keep_latest_k=0"}), "accepted");
 }
 
 TEST(Validate, RefusesEndpointsThatDoNotFit) {

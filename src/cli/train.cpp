@@ -1,0 +1,95 @@
+#include <fmt/format.h>
+
+#include "base/log.h"
+#include "cli/commands.h"
+#include "train/batches.h"
+#include "train/links.h"
+#include "train/metrics.h"
+#include "train/run.h"
+#include "train/stage_group.h"
+#include "train/supervisor.h"
+
+namespace mapl::cli {
+namespace {
+
+struct Options {
+  RecipeOptions recipe;
+  std::string run = "runs/latest";
+  std::string init_from;
+  bool quiet = false;
+};
+
+// What can be wrong is found here, once, and not by every stage.
+void check_inputs(const train::Recipe& recipe) {
+  (void)train::open_training_data(recipe);
+  (void)train::open_validation_data(recipe);
+}
+
+void run_in_threads(const train::Recipe& recipe, const Options& options, std::stop_token stop) {
+  use_blas_threads(recipe.training.threads);
+  log_to_file(options.run + "/logs/stages.log");
+  train::StageGroup group(recipe);
+  const Status status = group.run([&](int stage, train::Assembly& assembly,
+                                      train::Trainer& trainer) {
+    return train::run_stage(recipe, stage, assembly, trainer,
+                            {.folder = options.run, .show_progress = !options.quiet, .stop = stop});
+  });
+  if (!status.is_ok()) throw RunError(status);
+}
+
+int run_in_processes(const train::Recipe& recipe, const Options& options, std::stop_token stop) {
+  const train::LocalEndpoints endpoints(recipe.pipeline.stages);
+  std::string stages;
+  for (const auto& peer : endpoints.peers()) {
+    stages += fmt::format("{}{{endpoint = \"{}\"}}", stages.empty() ? "" : ", ", peer.endpoint);
+  }
+  std::vector<train::ChildProcess> children;
+  for (int64_t k = 0; k < recipe.pipeline.stages; ++k) {
+    std::vector<std::string> arguments = {
+        own_path(),  "stage", options.run + "/recipe.toml",  "--stage", std::to_string(k), "--run",
+        options.run, "--set", "link.stages=[" + stages + "]"};
+    if (options.quiet) arguments.push_back("--quiet");
+    children.push_back(
+        {.arguments = std::move(arguments),
+         .environment = {{"OPENBLAS_NUM_THREADS", std::to_string(recipe.training.threads)}},
+         .name = fmt::format("stage {}", k)});
+  }
+  const int code = train::supervise(children, stop);
+  // Each stage has said on its own what went wrong.
+  return code == 0 || code == 2 ? code : 1;
+}
+
+int train(const Options& options, std::stop_token stop) {
+  std::vector<std::string> overrides = options.recipe.overrides;
+  if (!options.init_from.empty()) {
+    overrides.push_back("training.init_from=\"" + options.init_from + "\"");
+  }
+  const train::Recipe recipe = train::load_recipe(options.recipe.path, overrides);
+  if (!recipe.link.stages.empty()) {
+    throw UserError(
+        "the recipe has link.stages: it is for a run across machines; start each of "
+        "them there with mapl stage, or remove link.stages to train on this machine");
+  }
+  check_inputs(recipe);
+  train::create_run_folder(recipe, options.run);
+  if (recipe.link.kind == "zmq" && recipe.pipeline.stages > 1) {
+    return run_in_processes(recipe, options, stop);
+  }
+  run_in_threads(recipe, options, stop);
+  return 0;
+}
+
+}  // namespace
+
+Command add_train(CLI::App& parser) {
+  auto options = std::make_shared<Options>();
+  CLI::App* app = parser.add_subcommand("train", "Train all stages of a recipe on this machine");
+  add_recipe_options(*app, options->recipe);
+  app->add_option("--run", options->run, "Folder of this run, new")->capture_default_str();
+  app->add_option("--init-from", options->init_from,
+                  "Start from the weights of a Run, a checkpoint or a .safetensors file");
+  app->add_flag("--quiet", options->quiet, "No progress on the terminal");
+  return {app, [options](std::stop_token stop) { return train(*options, stop); }};
+}
+
+}  // namespace mapl::cli

@@ -1,0 +1,134 @@
+#include "train/links.h"
+
+#include <fmt/format.h>
+
+#include <cstdlib>
+#include <filesystem>
+
+#include "link/inproc.h"
+#include "link/shaped.h"
+#include "train/trainer.h"
+
+namespace mapl::train {
+namespace {
+
+constexpr double kConnectSeconds = 60;
+constexpr double kGoodbyeSeconds = 5;
+
+link::LinkOptions link_options(int neighbour, uint64_t max_payload_bytes) {
+  return {.peer = fmt::format("stage {}", neighbour), .max_payload_bytes = max_payload_bytes};
+}
+
+// The links with the recipe's bandwidth and latency in front.
+StageLinks shaped(const Recipe& recipe, StageLinks links) {
+  const link::ShapeOptions shape{
+      .bandwidth_mbps = recipe.link.bandwidth_mbps,
+      .latency_ms = recipe.link.latency_ms,
+      .meter = recipe.link.meter == "serial" ? link::Meter::kSerial : link::Meter::kPipelined};
+  const auto wire = std::make_shared<link::SerialWire>();
+  if (links.prev) links.prev = link::make_shaped(std::move(links.prev), shape, wire);
+  if (links.next) links.next = link::make_shaped(std::move(links.next), shape, wire);
+  return links;
+}
+
+// One of the two links, not waited for.
+std::unique_ptr<link::ZmqLink> start_link(const Recipe& recipe, int stage, int neighbour,
+                                          uint64_t max_payload_bytes, link::ZmqContext& context,
+                                          const std::optional<link::CurveIdentity>& identity) {
+  const int binder = std::max(stage, neighbour);
+  const std::string& endpoint = recipe.link.stages.at(static_cast<size_t>(binder)).endpoint;
+  if (endpoint.empty()) {
+    throw UserError(
+        fmt::format("link.stages[{}].endpoint is missing: stage {} listens there for "
+                    "stage {}; write tcp://host:port",
+                    binder, binder, binder - 1));
+  }
+  return context.start(
+      {.link = link_options(neighbour, max_payload_bytes),
+       .endpoint = endpoint,
+       .bind = stage == binder,
+       .own = identity,
+       .peer_public_key = recipe.link.stages[static_cast<size_t>(neighbour)].public_key});
+}
+
+void check_identity(const Recipe& recipe, int stage,
+                    const std::optional<link::CurveIdentity>& identity) {
+  const std::string& named = recipe.link.stages.at(static_cast<size_t>(stage)).public_key;
+  if (named.empty() && !identity) return;
+  if (!identity) {
+    throw UserError(
+        fmt::format("the recipe names public keys, and stage {} has no secret key; "
+                    "give its file with --key",
+                    stage));
+  }
+  if (named != identity->public_key) {
+    throw UserError(
+        fmt::format("the key of stage {} is {}, but link.stages[{}].public_key is {}; "
+                    "correct the recipe or give the key file that belongs to it",
+                    stage, identity->public_key, stage, named.empty() ? "missing" : named));
+  }
+}
+
+}  // namespace
+
+Result<StageLinks> open_links(const Recipe& recipe, int stage, Assembly& assembly,
+                              link::ZmqContext& context,
+                              const std::optional<link::CurveIdentity>& identity) {
+  check_identity(recipe, stage, identity);
+  std::unique_ptr<link::ZmqLink> prev, next;
+  if (stage > 0) {
+    prev = start_link(recipe, stage, stage - 1, prev_payload_limit(recipe, assembly), context,
+                      identity);
+  }
+  if (stage + 1 < recipe.pipeline.stages) {
+    next = start_link(recipe, stage, stage + 1, next_payload_limit(recipe, assembly), context,
+                      identity);
+  }
+  const Deadline deadline = in_seconds(kConnectSeconds);
+  for (link::ZmqLink* link : {prev.get(), next.get()}) {
+    if (link == nullptr) continue;
+    const Status status = link->wait_connected(deadline);
+    if (!status.is_ok()) return status.in(fmt::format("stage {}", stage));
+  }
+  return shaped(recipe, {std::move(prev), std::move(next)});
+}
+
+void say_goodbye(StageLinks& links) {
+  for (const auto& link : {links.prev.get(), links.next.get()}) {
+    if (link != nullptr) (void)link->flush(in_seconds(kGoodbyeSeconds));
+  }
+}
+
+std::vector<StageLinks> make_inproc_links(
+    const Recipe& recipe, const std::vector<std::unique_ptr<Assembly>>& assemblies) {
+  std::vector<StageLinks> links(assemblies.size());
+  for (size_t b = 0; b + 1 < links.size(); ++b) {
+    const auto boundary = static_cast<int>(b);
+    const uint64_t limit = next_payload_limit(recipe, *assemblies[b]);
+    auto [next, prev] =
+        link::make_inproc_pair(link_options(boundary + 1, limit), link_options(boundary, limit));
+    links[b].next = std::move(next);
+    links[b + 1].prev = std::move(prev);
+  }
+  for (StageLinks& stage : links) stage = shaped(recipe, std::move(stage));
+  return links;
+}
+
+LocalEndpoints::LocalEndpoints(int64_t num_stages) {
+  std::string pattern = (std::filesystem::temp_directory_path() / "mapl-XXXXXX").string();
+  if (mkdtemp(pattern.data()) == nullptr) {
+    throw UserError("cannot make a folder for sockets in " +
+                    std::filesystem::temp_directory_path().string() + "; set TMPDIR to one");
+  }
+  folder_ = pattern;
+  for (int64_t k = 0; k < num_stages; ++k) {
+    peers_.push_back({.endpoint = fmt::format("ipc://{}/{}", folder_, k)});
+  }
+}
+
+LocalEndpoints::~LocalEndpoints() {
+  std::error_code ignored;
+  std::filesystem::remove_all(folder_, ignored);
+}
+
+}  // namespace mapl::train

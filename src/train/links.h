@@ -1,0 +1,55 @@
+// The links of a stage, as the recipe describes them.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "link/curve_keys.h"
+#include "link/link.h"
+#include "link/zmq.h"
+#include "train/assembly.h"
+#include "train/recipe.h"
+
+namespace mapl::train {
+
+struct StageLinks {
+  std::unique_ptr<link::Link> prev;  // null on the first stage
+  std::unique_ptr<link::Link> next;  // null on the last
+};
+
+// Both links of one stage over ZeroMQ, at the endpoints of recipe.link.stages: stage k binds its
+// own, stage k - 1 connects to it. Returns when both neighbours are there.
+//   identity  this stage's keys; needed when the recipe names public keys
+//   ERRORS    UserError: endpoints or keys that cannot be used; Status: a neighbour that does not
+//   come, or
+//             that is another
+Result<StageLinks> open_links(const Recipe& recipe, int stage, Assembly& assembly,
+                              link::ZmqContext& context,
+                              const std::optional<link::CurveIdentity>& identity);
+
+// After the last message: waits until what was sent has left.
+void say_goodbye(StageLinks& links);
+
+// Links between all stages in this process: threads (inproc).
+std::vector<StageLinks> make_inproc_links(const Recipe& recipe,
+                                          const std::vector<std::unique_ptr<Assembly>>& assemblies);
+
+// A folder that only this user can enter, gone with this object, and an ipc endpoint in it for each
+// stage.
+class LocalEndpoints {
+ public:
+  explicit LocalEndpoints(int64_t num_stages);
+  ~LocalEndpoints();
+  LocalEndpoints(const LocalEndpoints&) = delete;
+  LocalEndpoints& operator=(const LocalEndpoints&) = delete;
+
+  const std::vector<Recipe::Peer>& peers() const { return peers_; }
+
+ private:
+  std::string folder_;
+  std::vector<Recipe::Peer> peers_;
+};
+
+}  // namespace mapl::train

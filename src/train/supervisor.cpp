@@ -1,0 +1,109 @@
+#include "train/supervisor.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <csignal>
+#include <cstring>
+#include <map>
+#include <optional>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/status.h"
+
+namespace mapl::train {
+namespace {
+
+constexpr int kPollMs = 50;
+
+struct Running {
+  pid_t pid = -1;
+  int pidfd = -1;
+  std::string name;
+};
+
+[[noreturn]] void become(const ChildProcess& child, pid_t parent) {
+  // A group of its own: Ctrl-C on the terminal reaches the supervisor alone, which passes it on
+  // once.
+  setpgid(0, 0);
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
+  if (getppid() != parent) _exit(1);  // the parent went before prctl
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+  for (const auto& [name, value] : child.environment) setenv(name.c_str(), value.c_str(), 1);
+  std::vector<char*> arguments;
+  for (const std::string& argument : child.arguments) {
+    arguments.push_back(const_cast<char*>(argument.c_str()));
+  }
+  arguments.push_back(nullptr);
+  execv(arguments[0], arguments.data());
+  std::fprintf(stderr, "mapl: error: cannot start %s: %s\n", arguments[0], std::strerror(errno));
+  _exit(127);
+}
+
+Running start(const ChildProcess& child) {
+  const pid_t parent = getpid();
+  const pid_t pid = fork();
+  if (pid < 0) throw UserError(fmt::format("cannot start {}: {}", child.name, strerror(errno)));
+  if (pid == 0) become(child, parent);
+  const auto pidfd = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
+  return {pid, pidfd, child.name};
+}
+
+int exit_code_of(const Running& child) {
+  int status = 0;
+  waitpid(child.pid, &status, 0);
+  close(child.pidfd);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+std::string how_it_ended(int code) {
+  return code > 128 ? fmt::format("was ended by signal {} ({})", code - 128, strsignal(code - 128))
+                    : fmt::format("failed with exit code {}", code);
+}
+
+void signal_all(const std::vector<Running>& running, int signal) {
+  for (const Running& child : running) kill(child.pid, signal);
+}
+
+}  // namespace
+
+int supervise(const std::vector<ChildProcess>& children, std::stop_token stop,
+              double grace_seconds) {
+  std::vector<Running> running;
+  for (const ChildProcess& child : children) running.push_back(start(child));
+  int first_failure = 0;
+  std::optional<Deadline> kill_at;
+  bool told = false;
+  while (!running.empty()) {
+    std::vector<pollfd> ends;
+    for (const Running& child : running) ends.push_back({child.pidfd, POLLIN, 0});
+    poll(ends.data(), ends.size(), kPollMs);
+    for (size_t i = running.size(); i-- > 0;) {
+      if ((ends[i].revents & POLLIN) == 0) continue;
+      const int code = exit_code_of(running[i]);
+      spdlog::info("{} ended with {}", running[i].name, code);
+      if (code != 0 && first_failure == 0) {
+        first_failure = code;
+        kill_at = in_seconds(grace_seconds);
+        if (code > 128) spdlog::error("{} {}", running[i].name, how_it_ended(code));
+      }
+      running.erase(running.begin() + static_cast<std::ptrdiff_t>(i));
+    }
+    if (stop.stop_requested() && !told) {
+      told = true;
+      signal_all(running, SIGINT);
+    }
+    if (kill_at && Clock::now() >= *kill_at) signal_all(running, SIGKILL);
+  }
+  return first_failure;
+}
+
+}  // namespace mapl::train

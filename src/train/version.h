@@ -1,0 +1,7 @@
+#pragma once
+
+namespace mapl::train {
+
+inline constexpr const char* kVersion = MAPL_VERSION;  // from CMakeLists.txt
+
+}  // namespace mapl::train
