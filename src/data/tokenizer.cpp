@@ -1,0 +1,166 @@
+#include "data/tokenizer.h"
+
+#include <fmt/format.h>
+#include <sentencepiece_processor.h>
+#include <sentencepiece_trainer.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+#include <unordered_map>
+#include <utility>
+
+#include "base/check.h"
+#include "base/status.h"
+#include "data/shards.h"
+
+namespace mapl::data {
+namespace {
+
+using sentencepiece::SentencePieceProcessor;
+
+// SentencePiece skips longer sentences, and stops the process at words of 65,536 characters.
+constexpr size_t kMaxSentenceBytes = 4096;
+
+// Hands texts to SentencePiece as sentences, cut at spaces where they are too long.
+class Sentences : public sentencepiece::SentenceIterator {
+ public:
+  explicit Sentences(const std::function<bool(std::string&)>& next_text) : next_text_(next_text) {
+    Next();
+  }
+
+  bool done() const override { return done_; }
+  const std::string& value() const override { return sentence_; }
+  sentencepiece::util::Status status() const override { return {}; }
+
+  void Next() override {
+    while (used_ == text_.size()) {
+      used_ = 0;
+      text_.clear();
+      if (!next_text_(text_)) {
+        done_ = true;
+        return;
+      }
+    }
+    const size_t length = cut(std::string_view(text_).substr(used_));
+    sentence_.assign(text_, used_, length);
+    used_ += length;
+  }
+
+ private:
+  static size_t cut(std::string_view text) {
+    if (text.size() <= kMaxSentenceBytes) return text.size();
+    const size_t space = text.rfind(' ', kMaxSentenceBytes);
+    if (space != std::string_view::npos && space > 0) return space;
+    size_t end = kMaxSentenceBytes;
+    while ((static_cast<uint8_t>(text[end]) & 0xC0) == 0x80) --end;
+    return end;
+  }
+
+  const std::function<bool(std::string&)>& next_text_;
+  std::string text_;
+  size_t used_ = 0;  // of text_
+  std::string sentence_;
+  bool done_ = false;
+};
+
+}  // namespace
+
+std::string Tokenizer::train(const std::function<bool(std::string&)>& next_text,
+                             TrainOptions options) {
+  if (options.vocab_size < 1 || options.vocab_size > kMaxVocabSize) {
+    throw UserError(
+        fmt::format("vocabulary size {}: token shards hold ids as uint16; give a size "
+                    "from 1 to {}",
+                    options.vocab_size, kMaxVocabSize));
+  }
+  const std::unordered_map<std::string, std::string> settings = {
+      {"model_type", "bpe"},
+      {"vocab_size", std::to_string(options.vocab_size)},
+      {"byte_fallback", "true"},
+      {"normalization_rule_name", "identity"},
+      {"remove_extra_whitespaces", "false"},
+      {"allow_whitespace_only_pieces", options.whitespace_runs ? "true" : "false"},
+      {"max_sentence_length", std::to_string(kMaxSentenceBytes)},
+      {"minloglevel", "3"},  // only what stops the process
+  };
+  Sentences sentences(next_text);
+  if (sentences.done()) throw UserError("no text to train a tokenizer on; give a text file");
+  std::string model;
+  const auto status = sentencepiece::SentencePieceTrainer::Train(settings, &sentences, &model);
+  if (!status.ok()) {
+    throw UserError(fmt::format(
+        "no vocabulary of {} pieces can be made of this text: SentencePiece says \"{}\"; choose "
+        "another --vocab-size or give more text",
+        options.vocab_size, status.message()));
+  }
+  return model;
+}
+
+Tokenizer Tokenizer::load(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream bytes;
+  if (!file || !(bytes << file.rdbuf())) {
+    throw UserError(
+        fmt::format("tokenizer {}: cannot be read{}{}; give a SentencePiece .model file", path,
+                    errno == 0 ? "" : ": ", errno == 0 ? "" : std::strerror(errno)));
+  }
+  return parse(bytes.str(), path);
+}
+
+Tokenizer Tokenizer::parse(const std::string& model, const std::string& name) {
+  auto processor = std::make_unique<SentencePieceProcessor>();
+  const auto status = processor->LoadFromSerializedProto(model);
+  if (!status.ok() || processor->GetPieceSize() == 0) {
+    throw UserError(
+        fmt::format("tokenizer {}: not a SentencePiece model ({} bytes); give a .model "
+                    "file as `mapl data` or spm_train writes it",
+                    name, model.size()));
+  }
+  if (processor->GetPieceSize() > kMaxVocabSize) {
+    throw UserError(
+        fmt::format("tokenizer {}: {} pieces, and token shards hold ids as uint16; "
+                    "give one of at most {}",
+                    name, processor->GetPieceSize(), kMaxVocabSize));
+  }
+  if (processor->bos_id() < 0) {
+    throw UserError(
+        fmt::format("tokenizer {}: no BOS piece (<s>), and documents are separated by "
+                    "it; give a model trained with bos_id >= 0",
+                    name));
+  }
+  return Tokenizer(std::move(processor));
+}
+
+Tokenizer::Tokenizer(std::unique_ptr<SentencePieceProcessor> processor)
+    : processor_(std::move(processor)) {}
+Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
+Tokenizer::~Tokenizer() = default;
+
+int64_t Tokenizer::vocab_size() const { return processor_->GetPieceSize(); }
+int Tokenizer::bos() const { return processor_->bos_id(); }
+int Tokenizer::unknown() const { return processor_->unk_id(); }
+std::string Tokenizer::model() const { return processor_->serialized_model_proto(); }
+
+void Tokenizer::encode(std::string_view text, std::vector<int>& ids) const {
+  const auto status = processor_->Encode(text, &ids);
+  MAPL_CHECK(status.ok(), "SentencePiece cannot encode: {}", status.ToString());
+}
+
+std::string Tokenizer::decode(std::span<const int> ids) const {
+  for (const int id : ids) {
+    if (id < 0 || id >= vocab_size()) {
+      throw UserError(
+          fmt::format("token id {} is not in the vocabulary of {} pieces; decode with "
+                      "the tokenizer that made the ids",
+                      id, vocab_size()));
+    }
+  }
+  std::string text;
+  const auto status = processor_->Decode(std::vector<int>(ids.begin(), ids.end()), &text);
+  MAPL_CHECK(status.ok(), "SentencePiece cannot decode: {}", status.ToString());
+  return text;
+}
+
+}  // namespace mapl::data
