@@ -50,7 +50,10 @@ void validate(const Options& options, int64_t hidden_size) {
   require_known("anchor_sharing", options.anchor_sharing, {"end", "stage"});
   require_known("activation", options.activation, packing_names());
   require_known("gradient", options.gradient, packing_names());
-  if (options.projector != "identity") require_rank("rank", options.rank, hidden_size);
+  const bool anchor_takes_rank = options.anchor == "factorized" && options.anchor_rank == 0;
+  if (options.projector != "identity" || anchor_takes_rank) {
+    require_rank("rank", options.rank, hidden_size);
+  }
   if (options.anchor_rank != 0) require_rank("anchor_rank", options.anchor_rank, hidden_size);
   make_packing(options.activation, {.group_size = options.group_size});
 }
@@ -96,12 +99,13 @@ struct End {
     return values;
   }
 
-  // Bytes of a basis or of its gradient, checked.
+  // Bytes of a basis or of its gradient, checked; undefined when nothing is synchronised.
   Result<at::Tensor> read_sync(ByteSpan bytes, const char* what) const {
     if (static_cast<int64_t>(bytes.size()) != sync_bytes()) {
       return Status(Code::kCorrupt, fmt::format("{}{} takes {} bytes, {} arrived", prefix, what,
                                                 sync_bytes(), bytes.size()));
     }
+    if (bytes.empty()) return at::Tensor();
     at::Tensor values = torch::empty(basis().sizes(), torch::kFloat);
     std::memcpy(values.data_ptr(), bytes.data(), bytes.size());
     if (!values.isfinite().all().item<bool>()) {
