@@ -33,13 +33,14 @@ Lines matches(const std::string& text, const std::string& pattern, const std::st
   Lines lines;
   for (std::sregex_iterator it(text.begin(), text.end(), regex), end; it != end; ++it) {
     std::string line = prefix;
-    for (size_t group = 1; group < it->size(); ++group) line += " " + it->str(group);
+    for (size_t group = 1; group < it->size(); ++group) line.append(" ").append(it->str(group));
     lines.insert(line);
   }
   return lines;
 }
 
-// Keys as docs/recipe.md prints them; src/train's tests keep that page equal to the code.
+// Methods and keys as docs/recipe.md prints them; src/train's tests keep that page equal to the
+// code.
 Lines recipe_keys() {
   static const std::regex heading(R"(## \[(\w+)\])");
   static const std::regex row(R"(\| `(\w+)` \|.*)");
@@ -48,7 +49,10 @@ Lines recipe_keys() {
   for (const std::string& line : read_text("docs/recipe.md").lines) {
     std::smatch match;
     if (std::regex_match(line, match, heading)) section = match[1];
-    if (std::regex_match(line, match, row)) keys.insert("recipe " + section + "." + match.str(1));
+    if (!std::regex_match(line, match, row)) continue;
+    std::string key = section.empty() ? "method " : "recipe ";
+    if (!section.empty()) key.append(section).append(".");
+    keys.insert(key.append(match[1]));
   }
   return keys;
 }
