@@ -116,7 +116,7 @@ TEST(Documents, OneEndlessLineIsReadInPieces) {
 TEST(Documents, NothingButWhiteSpaceIsLost) {
   std::mt19937 random(2);
   const std::string pieces[] = {"a", "b", " ", "\n", "\n\n", "\t", "€", "%%\n"};
-  for (int round = 0; round < 500; ++round) {
+  for (int round = 0; round < 100; ++round) {
     std::string text;
     for (uint32_t i = 0; i < random() % 60; ++i) text += pieces[random() % std::size(pieces)];
     for (const auto separator : {Separator::kEntry, Separator::kLine, Separator::kFile}) {

@@ -10,6 +10,10 @@ namespace mapl::data {
 
 Progress::Progress(std::FILE* out) : Progress(out, ::isatty(::fileno(out)) == 1) {}
 
+Progress::~Progress() {
+  if (rewriting_) say("");
+}
+
 void Progress::begin(std::string label, int64_t total_bytes, Clock::time_point now) {
   label_ = std::move(label);
   total_bytes_ = total_bytes;
@@ -23,12 +27,14 @@ void Progress::update(int64_t bytes, int64_t tokens, Clock::time_point now) {
   written_ = now;
   fmt::print(out_, "{}{}{}", terminal_ ? "\r" : "", line(bytes, tokens, now),
              terminal_ ? "\x1b[K" : "\n");
+  rewriting_ = terminal_;
   std::fflush(out_);
 }
 
 void Progress::end(int64_t bytes, int64_t tokens, Clock::time_point now) {
   fmt::print(out_, "{}{}{}\n", terminal_ ? "\r" : "", line(bytes, tokens, now),
              terminal_ ? "\x1b[K" : "");
+  rewriting_ = false;
   std::fflush(out_);
 }
 

@@ -15,6 +15,10 @@ class Progress {
   // A stream that is a terminal is treated as one.
   explicit Progress(std::FILE* out);
   Progress(std::FILE* out, bool terminal) : out_(out), terminal_(terminal) {}
+  // Ends a line that is still being rewritten, so that an error message gets one of its own.
+  ~Progress();
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
 
   void begin(std::string label, int64_t total_bytes, Clock::time_point now = Clock::now());
   void update(int64_t bytes, int64_t tokens, Clock::time_point now = Clock::now());
@@ -28,6 +32,7 @@ class Progress {
 
   std::FILE* out_;
   bool terminal_;
+  bool rewriting_ = false;
   std::string label_;
   int64_t total_bytes_ = 0;
   Clock::time_point begun_;

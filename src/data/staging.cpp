@@ -46,9 +46,11 @@ Staging::Staging(const std::string& out) : out_(tidy(out)) {
   folder_ = out_.parent_path() / fmt::format(".{}.part-{}", out_.filename().string(), ::getpid());
   const sigset_t signals = ending_signals();
   ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  if (!fs::create_directory(folder_, error)) {
+    ::pthread_sigmask(SIG_UNBLOCK, &signals, nullptr);
+    fail(folder_, "make", error);
+  }
   watcher_ = std::jthread([this](std::stop_token stop) { wait_for_signal(stop); });
-  fs::create_directory(folder_, error);
-  if (error) fail(folder_, "make", error);
 }
 
 Staging::~Staging() {

@@ -7,7 +7,7 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
-#include <sstream>
+#include <iterator>
 #include <unordered_map>
 #include <utility>
 
@@ -65,6 +65,12 @@ class Sentences : public sentencepiece::SentenceIterator {
   bool done_ = false;
 };
 
+// SentencePiece's message without its source file, line and condition.
+std::string_view reason(std::string_view message) {
+  const size_t bracket = message.find("] ");
+  return bracket == std::string_view::npos ? message : message.substr(bracket + 2);
+}
+
 }  // namespace
 
 std::string Tokenizer::train(const std::function<bool(std::string&)>& next_text,
@@ -93,20 +99,18 @@ std::string Tokenizer::train(const std::function<bool(std::string&)>& next_text,
     throw UserError(fmt::format(
         "no vocabulary of {} pieces can be made of this text: SentencePiece says \"{}\"; choose "
         "another --vocab-size or give more text",
-        options.vocab_size, status.message()));
+        options.vocab_size, reason(status.message())));
   }
   return model;
 }
 
 Tokenizer Tokenizer::load(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
-  std::ostringstream bytes;
-  if (!file || !(bytes << file.rdbuf())) {
-    throw UserError(
-        fmt::format("tokenizer {}: cannot be read{}{}; give a SentencePiece .model file", path,
-                    errno == 0 ? "" : ": ", errno == 0 ? "" : std::strerror(errno)));
+  if (!file) {
+    throw UserError(fmt::format("tokenizer {}: {}; give a SentencePiece .model file", path,
+                                std::strerror(errno)));
   }
-  return parse(bytes.str(), path);
+  return parse(std::string(std::istreambuf_iterator<char>(file), {}), path);
 }
 
 Tokenizer Tokenizer::parse(const std::string& model, const std::string& name) {
