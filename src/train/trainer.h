@@ -30,6 +30,11 @@ class Trainer {
   // Mean loss over the validation sequences, known on stage 0.
   Result<pipeline::Step::Outcome> validate(int64_t step);
 
+  // Tells the neighbours that this stage leaves, and why.
+  void give_up(int64_t step, const std::string& why) {
+    step_->abort(static_cast<uint64_t>(step), why);
+  }
+
   double lr_factor(int64_t step) const;
   // Where the next step starts in the training data.
   uint64_t data_position() const { return train_data_ ? train_data_->position() : 0; }

@@ -93,7 +93,7 @@ void compare(const std::string& what, const std::vector<double>& reference,
 Verification verify(const Recipe& recipe, int64_t steps) {
   const Trained reference = train_by_reference(recipe, steps);
   const Trained staged = train_in_stages(recipe, steps);
-  Verification result{.steps = steps, .unsplit = is_lossless(recipe)};
+  Verification result{.losses = staged.losses, .steps = steps, .unsplit = is_lossless(recipe)};
   compare("loss", reference.losses, staged.losses, result);
   compare("squared gradient norm", reference.squared_norms, staged.squared_norms, result);
   for (const auto& [what, tensor] : reference.tensors) {

@@ -16,6 +16,7 @@ struct Verification {
     double largest = 0;   // max abs difference
     double relative = 0;  // over the largest magnitude in the reference
   };
+  std::vector<double> losses;  // of the stages, per step
   int64_t steps = 0;
   int64_t tensors = 0;                  // compared, weights and gradients
   bool unsplit = false;                 // the reference is one uncut model without a codec

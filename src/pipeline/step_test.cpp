@@ -1,0 +1,128 @@
+#include "pipeline/step.h"
+
+#include <gtest/gtest.h>
+
+#include "pipeline/two_stages_for_test.h"
+
+namespace mapl::pipeline {
+namespace {
+
+void expect_same(const std::vector<at::Tensor>& a, const std::vector<at::Tensor>& b) {
+  ASSERT_EQ(a.size(), b.size());
+  for (size_t i = 0; i < a.size(); ++i) EXPECT_TRUE(torch::equal(a[i], b[i])) << i;
+}
+
+TEST(Step, AllStagesLearnOfOneLossAndOneNorm) {
+  TwoStages run;
+  double first = 0;
+  for (uint64_t step = 0; step < 5; ++step) {
+    auto outcomes = run.train(step);
+    ASSERT_TRUE(outcomes[0]->is_ok()) << outcomes[0]->status().to_string();
+    ASSERT_TRUE(outcomes[1]->is_ok()) << outcomes[1]->status().to_string();
+    EXPECT_EQ(outcomes[0]->value().loss, outcomes[1]->value().loss);
+    EXPECT_EQ(outcomes[0]->value().squared_norm, outcomes[1]->value().squared_norm);
+    EXPECT_EQ(outcomes[0]->value().reports.size(), 2u);
+    if (step == 0) first = outcomes[0]->value().loss;
+    if (step == 4) EXPECT_LT(outcomes[0]->value().loss, first);
+  }
+  EXPECT_EQ(run.stages[0]->sender->state_hash(), run.stages[1]->receiver->state_hash());
+}
+
+TEST(Step, AWishToStopReachesEveryStageInTheSameStep) {
+  TwoStages run;
+  auto outcomes = run.train(0, /*stop_at_last=*/true);
+  EXPECT_TRUE(outcomes[0]->value().stop);
+  EXPECT_TRUE(outcomes[1]->value().stop);
+}
+
+TEST(Step, BytesThatCrossAreTheDeclaredOnes) {
+  TwoStages run;
+  auto outcomes = run.train(0);
+  ASSERT_TRUE(outcomes[0]->is_ok());
+  const int64_t rows = kTestShape.rows();
+  const Traffic& forth = run.stages[0]->channel.traffic();
+  const Traffic& back = run.stages[1]->channel.traffic();
+  EXPECT_EQ(forth.activation_bytes, kTestMicroBatches * rows * 4 * 4);         // rank 4, float32
+  EXPECT_EQ(forth.token_id_bytes, kTestMicroBatches * ((2 * 6 * 6 + 7) / 8));  // 6 bits an id
+  EXPECT_EQ(forth.sync_bytes, kCommitBytes + 16 * 4 * 4);                      // and the basis
+  EXPECT_EQ(forth.header_bytes, (kTestMicroBatches + 2) * link::kHeaderBytes);
+  EXPECT_EQ(back.gradient_bytes, kTestMicroBatches * rows * 4 * 4);
+  EXPECT_EQ(back.sync_bytes, vote_bytes(1) + 16 * 4 * 4);
+  EXPECT_EQ(back.header_bytes, (kTestMicroBatches + 2) * link::kHeaderBytes);
+  // What the last stage reports with its vote is all that it sent.
+  EXPECT_EQ(outcomes[0]->value().reports[1].traffic.total(), back.total());
+}
+
+TEST(Step, NothingIsAppliedWhenTheLossIsNotFinite) {
+  TwoStages run;
+  ASSERT_TRUE(run.train(0)[0]->is_ok());
+  for (auto& [name, value] : run.stages[1]->model.parameters()) {
+    if (name == "model.norm.weight") at::Tensor(value).data().fill_(INFINITY);
+  }
+  const auto before_0 = run.stages[0]->values();
+  const auto before_1 = run.stages[1]->values();
+  auto outcomes = run.train(1);
+  for (const auto& outcome : outcomes) {
+    ASSERT_FALSE(outcome->is_ok());
+    EXPECT_NE(outcome->status().message().find("step 1"), std::string::npos)
+        << outcome->status().message();
+  }
+  expect_same(before_0, run.stages[0]->values());
+  expect_same(before_1, run.stages[1]->values());
+}
+
+TEST(Step, AStageThatThrowsTellsItsNeighbourWhy) {
+  TwoStages run;
+  std::string heard;
+  const std::jthread last([&] {
+    const auto outcome =
+        run.stages[1]->step->train(run.stages[1]->actions, 0, kTestTokens, 1, test_ids, false);
+    heard = outcome.status().to_string();
+  });
+  EXPECT_THROW(
+      (void)run.stages[0]->step->train(
+          run.stages[0]->actions, 0, kTestTokens, 1,
+          [](int) -> at::Tensor { throw UserError("shard 3 holds an id of 70000"); }, false),
+      UserError);
+  const_cast<std::jthread&>(last).join();
+  EXPECT_NE(heard.find("shard 3 holds an id of 70000"), std::string::npos) << heard;
+}
+
+TEST(Step, EndsThatHoldAnotherBasisAreFoundOut) {
+  TwoStages run;
+  Bytes basis = run.stages[0]->sender->basis();
+  basis[0] ^= std::byte{1};
+  ASSERT_TRUE(run.stages[1]->receiver->set_basis(basis).is_ok());
+  auto outcomes = run.train(0);
+  ASSERT_FALSE(outcomes[0]->is_ok());
+  EXPECT_NE(outcomes[0]->status().message().find("no longer hold the same basis"),
+            std::string::npos)
+      << outcomes[0]->status().message();
+  EXPECT_FALSE(outcomes[1]->is_ok());
+}
+
+TEST(Step, ValidationChangesNothingAndIsNotCounted) {
+  TwoStages run;
+  ASSERT_TRUE(run.train(0)[0]->is_ok());
+  const auto before = run.stages[0]->values();
+  const int64_t bytes = run.stages[0]->channel.traffic().total();
+  std::array<double, 2> losses{};
+  for (int round = 0; round < 2; ++round) {
+    std::array<std::jthread, 2> threads;
+    for (int k = 0; k < 2; ++k) {
+      threads[k] = std::jthread([&, k] {
+        const auto forwards =
+            with_transfers(forward_only(2, kTestMicroBatches)).stages[static_cast<size_t>(k)];
+        const auto outcome = run.stages[k]->step->validate(forwards, 1, kTestTokens, test_ids);
+        if (k == 0) losses[round] = outcome.is_ok() ? outcome.value().loss : -1;
+      });
+    }
+  }
+  EXPECT_GT(losses[0], 0);
+  EXPECT_EQ(losses[0], losses[1]);
+  EXPECT_EQ(run.stages[0]->channel.traffic().total(), bytes);
+  expect_same(before, run.stages[0]->values());
+}
+
+}  // namespace
+}  // namespace mapl::pipeline

@@ -1,0 +1,82 @@
+#include "train/assembly.h"
+
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include <map>
+
+#include "train/small_run_for_test.h"
+
+namespace mapl::train {
+namespace {
+
+std::map<std::string, at::Tensor> all_state(const Recipe& recipe) {
+  std::map<std::string, at::Tensor> all;
+  for (int k = 0; k < recipe.pipeline.stages; ++k) {
+    for (const auto& [name, value] : Assembly(recipe, k).state()) {
+      EXPECT_TRUE(all.emplace(name, value.detach().clone()).second) << name;
+    }
+  }
+  return all;
+}
+
+TEST(Assembly, WeightsStartTheSameAtAnyCut) {
+  const SmallRun small;
+  const auto whole = all_state(small.recipe({"pipeline.stages=1"}));
+  const auto cut = all_state(small.recipe({"pipeline.stages=4"}));
+  EXPECT_GT(cut.size(), whole.size());  // anchors and bases
+  for (const auto& [name, value] : whole) {
+    ASSERT_TRUE(cut.contains(name)) << name;
+    EXPECT_TRUE(torch::equal(value, cut.at(name))) << name;
+  }
+}
+
+TEST(Assembly, BothEndsOfABoundaryStartFromTheSameBasis) {
+  const SmallRun small;
+  const Recipe recipe = small.recipe();
+  Assembly first(recipe, 0), second(recipe, 1);
+  EXPECT_EQ(first.prev_end(), nullptr);
+  EXPECT_EQ(first.next_end()->state_hash(), second.prev_end()->state_hash());
+}
+
+TEST(Assembly, ATableSharedByAStageIsOneParameter) {
+  const SmallRun small;
+  const auto count = [](const Recipe& recipe) {
+    Assembly assembly(recipe, 1);
+    int anchors = 0;
+    for (const auto& parameter : assembly.parameters()) {
+      anchors += parameter.name.find("anchor") != std::string::npos;
+    }
+    return anchors;
+  };
+  EXPECT_EQ(count(small.recipe()), 2);
+  EXPECT_EQ(count(small.recipe({"boundary.anchor_sharing=stage"})), 1);
+}
+
+TEST(Assembly, MuonMovesTheMatricesOfTheBlocksAndSpelTheBasis) {
+  const SmallRun small;
+  Assembly assembly(small.recipe({"pipeline.stages=2"}), 0);
+  for (const auto& parameter : assembly.parameters()) {
+    const bool matrix = parameter.name.find("_proj.") != std::string::npos;
+    const bool basis = parameter.name.find("basis") != std::string::npos;
+    EXPECT_EQ(parameter.rule, matrix  ? math::Rule::kMuon
+                              : basis ? math::Rule::kSpel
+                                      : math::Rule::kAdamW)
+        << parameter.name;
+  }
+}
+
+TEST(Assembly, LoadSaysWhatIsMissingAndRefusesOtherShapes) {
+  const SmallRun small;
+  const Recipe recipe = small.recipe();
+  Assembly assembly(recipe, 0);
+  math::NamedTensors state = assembly.state();
+  const std::string first = state.front().first;
+  state.erase(state.begin());
+  EXPECT_EQ(assembly.load(state), std::vector<std::string>{first});
+  state.front().second = torch::zeros({3});
+  EXPECT_THROW((void)assembly.load(state), UserError);
+}
+
+}  // namespace
+}  // namespace mapl::train

@@ -1,0 +1,21 @@
+#include "train/compute.h"
+
+#include <ATen/Parallel.h>
+#include <gtest/gtest.h>
+
+namespace mapl::train {
+namespace {
+
+TEST(Compute, TheReferenceBlasIsAProblemAndOpenBlasIsNot) {
+  EXPECT_EQ(blas_problem_of("/usr/lib/x86_64-linux-gnu/openblas-pthread/libblas.so.3"), "");
+  const std::string problem = blas_problem_of("/usr/lib/x86_64-linux-gnu/blas/libblas.so.3.11.0");
+  EXPECT_NE(problem.find("apt-get install libopenblas-dev"), std::string::npos);
+}
+
+TEST(Compute, ThreadsAreSetForTheCaller) {
+  set_compute_threads(1);
+  EXPECT_EQ(at::get_num_threads(), 1);
+}
+
+}  // namespace
+}  // namespace mapl::train

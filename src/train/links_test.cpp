@@ -1,0 +1,60 @@
+#include "train/links.h"
+
+#include <gtest/gtest.h>
+
+#include <filesystem>
+#include <thread>
+
+#include "train/small_run_for_test.h"
+#include "train/trainer.h"
+
+namespace mapl::train {
+namespace {
+
+std::string refusal(const Recipe& recipe, const std::optional<link::CurveIdentity>& identity) {
+  Assembly assembly(recipe, 1);
+  link::ZmqContext context;
+  try {
+    (void)open_links(recipe, 1, assembly, context, identity);
+  } catch (const UserError& error) {
+    return error.what();
+  }
+  return "accepted";
+}
+
+TEST(Links, EndpointsOfThisMachineAreForThisUserAlone) {
+  std::string folder;
+  {
+    const LocalEndpoints endpoints(3);
+    ASSERT_EQ(endpoints.peers().size(), 3u);
+    folder = std::filesystem::path(endpoints.peers()[0].endpoint.substr(6)).parent_path();
+    EXPECT_EQ(std::filesystem::status(folder).permissions(), std::filesystem::perms::owner_all);
+  }
+  EXPECT_FALSE(std::filesystem::exists(folder));
+}
+
+TEST(Links, KeysMustBelongToTheRecipe) {
+  const SmallRun small;
+  const auto own = link::generate_identity();
+  const auto other = link::generate_identity();
+  const auto with_key = [&](const std::string& key) {
+    return small.recipe({"pipeline.stages=2", "link.kind=zmq",
+                         "link.stages=[{endpoint=\"tcp://127.0.0.1:1\", public_key=\"" + key +
+                             "\"}, {endpoint=\"tcp://127.0.0.1:2\", public_key=\"" + key + "\"}]"});
+  };
+  EXPECT_NE(refusal(with_key(own.public_key), std::nullopt).find("--key"), std::string::npos);
+  const std::string wrong = refusal(with_key(own.public_key), other);
+  EXPECT_NE(wrong.find(other.public_key), std::string::npos) << wrong;
+  EXPECT_NE(wrong.find(own.public_key), std::string::npos) << wrong;
+}
+
+TEST(Links, AStageWithoutAnEndpointIsNamed) {
+  const SmallRun small;
+  Recipe recipe = small.recipe({"pipeline.stages=2", "link.kind=zmq"});
+  recipe.link.stages = {{}, {}};
+  const std::string why = refusal(recipe, std::nullopt);
+  EXPECT_NE(why.find("link.stages[1].endpoint is missing"), std::string::npos) << why;
+}
+
+}  // namespace
+}  // namespace mapl::train

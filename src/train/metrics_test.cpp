@@ -1,0 +1,59 @@
+#include "train/metrics.h"
+
+#include <gtest/gtest.h>
+
+#include "train/small_run_for_test.h"
+
+namespace mapl::train {
+namespace {
+
+pipeline::Step::Outcome outcome_with(int64_t bytes) {
+  pipeline::Step::Outcome outcome{.loss = 2, .squared_norm = 9};
+  outcome.reports.resize(4);
+  for (auto& report : outcome.reports) {
+    report.compute_seconds = 0.25;
+    report.traffic.activation_bytes = bytes;
+  }
+  return outcome;
+}
+
+TEST(Metrics, LinesAreDifferencesAndTotalsAreSums) {
+  const SmallRun small;
+  const Recipe recipe = small.recipe();
+  Metrics metrics(recipe, small.folder());
+  metrics.log({.step = 1, .seconds = 0.5, .lr_factor = 1}, outcome_with(100));
+  metrics.log({.step = 2, .seconds = 0.5, .lr_factor = 1, .validation_loss = 1.5},
+              outcome_with(300));
+  const auto lines = json_lines(small.folder() + "/metrics.jsonl");
+  ASSERT_EQ(lines.size(), 2u);
+  EXPECT_EQ(lines[0]["activation_bytes"], 400);
+  EXPECT_EQ(lines[1]["activation_bytes"], 800);
+  EXPECT_EQ(lines[1]["validation_loss"], 1.5);
+  EXPECT_EQ(lines[1]["tokens"], 128);
+  EXPECT_EQ(lines[0]["grad_norm"], 3);
+  EXPECT_DOUBLE_EQ(lines[0]["bubble_fraction"], 0.5);
+  EXPECT_DOUBLE_EQ(metrics.bytes_per_token(), 1200.0 / (3 * 128));
+  EXPECT_DOUBLE_EQ(metrics.tokens_per_second(), 128.0);
+}
+
+TEST(Metrics, OnlyDueStepsAreLogged) {
+  const SmallRun small;
+  const Recipe recipe = small.recipe({"metrics.log_freq=4"});
+  Metrics metrics(recipe, small.folder());
+  for (int64_t step = 1; step <= 6; ++step) {
+    metrics.log({.step = step, .seconds = 1, .lr_factor = 1}, outcome_with(step));
+  }
+  const auto lines = json_lines(small.folder() + "/metrics.jsonl");
+  ASSERT_EQ(lines.size(), 2u);
+  EXPECT_EQ(lines[0]["step"], 4);
+  EXPECT_EQ(lines[1]["step"], 6);
+}
+
+TEST(Metrics, AFolderThatCannotBeWrittenIsTheUsersError) {
+  const SmallRun small;
+  const Recipe recipe = small.recipe();
+  EXPECT_THROW(Metrics(recipe, "/nowhere"), UserError);
+}
+
+}  // namespace
+}  // namespace mapl::train

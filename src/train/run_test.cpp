@@ -1,0 +1,150 @@
+#include "train/run.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "base/log.h"
+#include "checkpoint/manifest.h"
+#include "train/evaluate.h"
+#include "train/small_run_for_test.h"
+#include "train/stage_group.h"
+
+namespace mapl::train {
+namespace {
+
+Status run_all(const Recipe& recipe, const std::string& folder, std::stop_token stop = {}) {
+  create_run_folder(recipe, folder);
+  StageGroup group(recipe);
+  return group.run([&](int stage, Assembly& assembly, Trainer& trainer) {
+    return run_stage(recipe, stage, assembly, trainer, {.folder = folder, .stop = stop});
+  });
+}
+
+nlohmann::json summary_of(const std::string& folder) {
+  return nlohmann::json::parse(std::ifstream(folder + "/summary.json"));
+}
+
+TEST(Run, LeavesTheFolderThatTheDesignPromises) {
+  const SmallRun small;
+  const Recipe recipe = small.recipe({"validation.interval=2", "checkpoint.interval=2"});
+  const std::string folder = small.folder() + "/run";
+  const Status status = run_all(recipe, folder);
+  ASSERT_TRUE(status.is_ok()) << status.to_string();
+
+  EXPECT_EQ(diff(load_recipe(folder + "/recipe.toml"), recipe), "");
+  const auto lines = json_lines(folder + "/metrics.jsonl");
+  ASSERT_EQ(lines.size(), 6u);
+  for (const char* key :
+       {"step", "loss", "grad_norm", "grad_norm_stage_3", "tokens", "tokens_per_second",
+        "step_seconds", "activation_bytes", "gradient_bytes", "token_id_bytes", "sync_bytes",
+        "header_bytes", "energy_kept_0", "energy_kept_2", "orthogonality_error", "bubble_fraction",
+        "lr", "_timestamp"}) {
+    EXPECT_TRUE(lines[0].contains(key)) << key;
+  }
+  EXPECT_FALSE(lines[0].contains("validation_loss"));
+  EXPECT_TRUE(lines[1].contains("validation_loss"));
+  // The global norm is that of its parts.
+  double squared = 0;
+  for (int k = 0; k < 4; ++k) {
+    squared += std::pow(lines[2]["grad_norm_stage_" + std::to_string(k)].get<double>(), 2);
+  }
+  EXPECT_NEAR(lines[2]["grad_norm"].get<double>(), std::sqrt(squared), 1e-9 * std::sqrt(squared));
+
+  const auto summary = summary_of(folder);
+  EXPECT_EQ(summary["steps"], 6);
+  EXPECT_EQ(summary["tokens"], 6 * 8 * 8);
+  EXPECT_EQ(summary["validation_loss"], lines[5]["validation_loss"]);
+  EXPECT_EQ(summary["peak_rss_bytes"].size(), 4u);
+  EXPECT_LE(summary["orthogonality_error_max"].get<double>(), 1e-6);
+  EXPECT_EQ(checkpoint::latest_checkpoint(folder + "/checkpoints"), folder + "/checkpoints/step-6");
+}
+
+// Every byte, from sizes alone: what crosses is what is declared.
+TEST(Run, CountsWhatCrossesToTheByte) {
+  const SmallRun small;
+  const std::string folder = small.folder() + "/run";
+  ASSERT_TRUE(run_all(small.recipe(), folder).is_ok());
+  const auto summary = summary_of(folder);
+  const int64_t boundaries = 3, steps = 6, micro_batches = 4, rows = 2 * 8, rank = 4, d = 16;
+  const int64_t messages = boundaries * steps * micro_batches;
+  EXPECT_EQ(summary["activation_bytes"], messages * rows * rank * 2);
+  EXPECT_EQ(summary["gradient_bytes"], messages * rows * rank * 2);
+  EXPECT_EQ(summary["token_id_bytes"], messages * ((2 * 9 * 7 + 7) / 8));
+  const int64_t votes = 3 * 32 + (1 + 2 + 3) * 96;
+  EXPECT_EQ(summary["sync_bytes"], steps * (votes + boundaries * (24 + 2 * d * rank * 4)));
+  EXPECT_EQ(summary["header_bytes"], 48 * (2 * messages + boundaries * steps * 4));
+  const double full = 2.0 * boundaries * steps * 64 * d * 2;
+  const double all = summary["activation_bytes"].get<double>() +
+                     summary["gradient_bytes"].get<double>() +
+                     summary["token_id_bytes"].get<double>() + summary["sync_bytes"].get<double>() +
+                     summary["header_bytes"].get<double>();
+  EXPECT_DOUBLE_EQ(summary["compression_ratio"], full / all);
+}
+
+TEST(Run, TheSameRecipeGivesTheSameRun) {
+  const SmallRun small;
+  ASSERT_TRUE(run_all(small.recipe(), small.folder() + "/a").is_ok());
+  ASSERT_TRUE(run_all(small.recipe({"link.kind=zmq"}), small.folder() + "/b").is_ok());
+  const auto a = json_lines(small.folder() + "/a/metrics.jsonl");
+  const auto b = json_lines(small.folder() + "/b/metrics.jsonl");
+  for (size_t i = 0; i < a.size(); ++i) EXPECT_EQ(a[i]["loss"], b[i]["loss"]);
+}
+
+TEST(Run, AskedToStopItEndsAfterTheStepWithEverythingSaved) {
+  const SmallRun small;
+  std::stop_source stop;
+  stop.request_stop();
+  const std::string folder = small.folder() + "/run";
+  ASSERT_TRUE(run_all(small.recipe(), folder, stop.get_token()).is_ok());
+  EXPECT_EQ(summary_of(folder)["steps"], 1);
+  EXPECT_TRUE(checkpoint::latest_checkpoint(folder + "/checkpoints").has_value());
+}
+
+TEST(Run, EvaluationGivesTheLossOfTheRun) {
+  const SmallRun small;
+  const std::string folder = small.folder() + "/run";
+  ASSERT_TRUE(run_all(small.recipe(), folder).is_ok());
+  const auto result = evaluate(small.recipe(), load_weights(folder), folder);
+  EXPECT_EQ(result.loss, summary_of(folder)["validation_loss"].get<double>());
+}
+
+TEST(Run, WeightsStartARunAtAnyNumberOfStages) {
+  const SmallRun small;
+  const std::vector<std::string> plain = {"boundary.method=uncompressed", "boundary.activation=f32",
+                                          "boundary.gradient=f32"};
+  const std::string folder = small.folder() + "/run";
+  ASSERT_TRUE(run_all(small.recipe(plain), folder).is_ok());
+  const double expected = summary_of(folder)["validation_loss"];
+  for (const char* stages : {"1", "2", "8"}) {
+    auto overrides = plain;
+    overrides.push_back(std::string("pipeline.stages=") + stages);
+    EXPECT_EQ(evaluate(small.recipe(overrides), load_weights(folder), folder).loss, expected);
+    overrides.push_back("training.init_from=\"" + folder + "\"");
+    const std::string next = small.folder() + "/from-" + stages;
+    ASSERT_TRUE(run_all(small.recipe(overrides), next).is_ok());
+    EXPECT_LT(json_lines(next + "/metrics.jsonl")[0]["loss"].get<double>(),
+              json_lines(folder + "/metrics.jsonl")[0]["loss"].get<double>());
+  }
+}
+
+TEST(Run, WeightsOfAnotherModelAreRefused) {
+  const SmallRun small;
+  const std::string folder = small.folder() + "/run";
+  ASSERT_TRUE(run_all(small.recipe(), folder).is_ok());
+  EXPECT_THROW(evaluate(small.recipe({"model.intermediate_size=32"}), load_weights(folder), folder),
+               UserError);
+  EXPECT_THROW(evaluate(small.recipe({"model.num_hidden_layers=9"}), load_weights(folder), folder),
+               UserError);
+  EXPECT_THROW((void)load_weights(small.folder() + "/nothing"), UserError);
+}
+
+TEST(Run, AFolderThatHoldsARunIsNotOverwritten) {
+  const SmallRun small;
+  const std::string folder = small.folder() + "/run";
+  ASSERT_TRUE(run_all(small.recipe(), folder).is_ok());
+  EXPECT_THROW(create_run_folder(small.recipe(), folder), UserError);
+}
+
+}  // namespace
+}  // namespace mapl::train

@@ -1,0 +1,50 @@
+#include "train/supervisor.h"
+
+#include <gtest/gtest.h>
+
+#include <thread>
+
+#include "base/clock.h"
+
+namespace mapl::train {
+namespace {
+
+ChildProcess shell(const std::string& script) {
+  return {.arguments = {"/bin/sh", "-c", script}, .environment = {}, .name = "child"};
+}
+
+TEST(Supervisor, AllWellIsZero) { EXPECT_EQ(supervise({shell("true"), shell("exit 0")}, {}), 0); }
+
+TEST(Supervisor, GivesTheExitCodeOfTheFirstFailure) {
+  EXPECT_EQ(supervise({shell("true"), shell("exit 2")}, {}), 2);
+  EXPECT_EQ(supervise({shell("kill -9 $$")}, {}), 128 + 9);
+}
+
+TEST(Supervisor, TheOthersDoNotOutliveAFailure) {
+  const Deadline late = in_seconds(60);
+  EXPECT_EQ(supervise({shell("exit 3"), shell("exec tail -f /dev/null")}, {}, 0.05), 3);
+  EXPECT_LT(Clock::now(), late);
+}
+
+TEST(Supervisor, PassesOnTheEnvironment) {
+  ChildProcess child = shell("test \"$MAPL_TEST\" = yes");
+  child.environment = {{"MAPL_TEST", "yes"}};
+  EXPECT_EQ(supervise({child}, {}), 0);
+}
+
+TEST(Supervisor, AWishToStopIsOneInterrupt) {
+  std::stop_source stop;
+  stop.request_stop();
+  // The child reports the interrupt as its exit code; it waits in the background so that sh can
+  // trap.
+  EXPECT_EQ(
+      supervise({shell("trap 'kill $!; exit 42' INT; tail -f /dev/null & wait")}, stop.get_token()),
+      42);
+}
+
+TEST(Supervisor, AProgramThatIsNotThereFails) {
+  EXPECT_EQ(supervise({{.arguments = {"/nowhere/mapl"}, .environment = {}, .name = "x"}}, {}), 127);
+}
+
+}  // namespace
+}  // namespace mapl::train

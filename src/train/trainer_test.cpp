@@ -1,0 +1,50 @@
+#include "train/trainer.h"
+
+#include <gtest/gtest.h>
+
+#include "train/small_run_for_test.h"
+#include "train/stage_group.h"
+
+namespace mapl::train {
+namespace {
+
+TEST(Trainer, LossFallsOnTextThatCanBeLearned) {
+  const SmallRun small;
+  StageGroup group(small.recipe({"training.steps=40"}));
+  std::vector<double> losses;
+  const Status status = group.run([&](int stage, Assembly&, Trainer& trainer) {
+    for (int64_t step = 0; step < 40; ++step) {
+      const auto outcome = trainer.train(step, false);
+      if (!outcome.is_ok()) return outcome.status();
+      if (stage == 0) losses.push_back(outcome.value().loss);
+    }
+    return Status::ok();
+  });
+  ASSERT_TRUE(status.is_ok()) << status.to_string();
+  EXPECT_NEAR(losses.front(), std::log(97), 0.5);  // an untrained model knows nothing
+  EXPECT_LT(losses.back(), losses.front() - 1);
+  EXPECT_EQ(group.trainer(0).data_position(), 40u * 8u);
+}
+
+TEST(Trainer, NeighboursWithAnotherRecipeAreRefused) {
+  const SmallRun small;
+  const Recipe recipe = small.recipe({"pipeline.stages=2"});
+  const Recipe other = small.recipe({"pipeline.stages=2", "optimizer.muon_lr=0.03"});
+  std::vector<std::unique_ptr<Assembly>> assemblies;
+  assemblies.push_back(std::make_unique<Assembly>(recipe, 0));
+  assemblies.push_back(std::make_unique<Assembly>(other, 1));
+  auto links = make_inproc_links(recipe, assemblies);
+  Trainer first(recipe, 0, *assemblies[0], nullptr, links[0].next.get());
+  Trainer second(other, 1, *assemblies[1], links[1].prev.get(), nullptr);
+  Status heard;
+  {
+    const std::jthread peer([&] { heard = second.greet(); });
+    const Status status = first.greet();
+    EXPECT_EQ(status.code(), Code::kRefused) << status.to_string();
+    EXPECT_NE(status.message().find("recipe"), std::string::npos) << status.message();
+  }
+  EXPECT_EQ(heard.code(), Code::kRefused) << heard.to_string();
+}
+
+}  // namespace
+}  // namespace mapl::train
