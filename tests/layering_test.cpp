@@ -33,7 +33,7 @@ const Table kMayInclude = {
 const std::set<std::string> kWithoutTorch = {"base", "link", "data", "report"};
 
 // A program's main() is tested from outside, by running the program.
-const std::set<std::string> kWithoutTest = {};
+const std::set<std::string> kWithoutTest = {"src/cli/main.cpp"};
 
 constexpr size_t kMaxLines = 400;
 constexpr size_t kMaxColumns = 100;
@@ -169,9 +169,10 @@ TEST(Files, HaveTheirTestBesideThem) {
   for (const TextFile& file : source_tree()) {
     const std::string stem = file.path.substr(0, file.path.rfind('.'));
     const bool is_source = file.path.ends_with(".cpp") && !tested.contains(file.path);
-    if (is_source && !tested.contains(stem + "_test.cpp")) untested.insert(file.path);
+    const bool is_tested = tested.contains(stem + "_test.cpp") || kWithoutTest.contains(file.path);
+    if (is_source && !is_tested) untested.insert(file.path);
   }
-  EXPECT_EQ(untested, kWithoutTest);
+  EXPECT_TRUE(untested.empty()) << testing::PrintToString(untested);
 }
 
 TEST(Files, StayWithinTheirBudget) {
