@@ -110,6 +110,17 @@ TEST(Safetensors, AreWhatTheFormatSays) {
   EXPECT_EQ(bytes.back(), std::byte{3});
 }
 
+TEST(Safetensors, AreTheWorkedExampleOfTheirPage) {
+  const TemporaryFolder folder;
+  save_safetensors(folder / "x", {{"w", torch::tensor({1.0f, 2.0f})}});
+  const std::string header = R"({"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}  )";
+  Bytes expected = file_of(header, 0);
+  append(expected, 1.0f);
+  append(expected, 2.0f);
+  EXPECT_EQ(expected.size(), 72u);
+  EXPECT_EQ(read_bytes(folder / "x"), expected);
+}
+
 TEST(Safetensors, ReadAFileWrittenByHand) {
   Bytes bytes = file_of(R"({"x":{"shape":[2],"data_offsets":[0,4],"dtype":"BF16"}}   )", 4);
   bytes[bytes.size() - 3] = std::byte{0x3f};  // bfloat16 0x3f80 = 1
