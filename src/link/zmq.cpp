@@ -35,9 +35,7 @@ void check_keys(const ZmqOptions& options) {
   }
 }
 
-zmq::socket_t make_socket(zmq::context_t& context, const ZmqOptions& options,
-                          const std::string& gate) {
-  zmq::socket_t socket(context, zmq::socket_type::pair);
+void configure(zmq::socket_t& socket, const ZmqOptions& options, const std::string& gate) {
   socket.set(zmq::sockopt::linger, 0);
   // WHY not always: with it, an address that was read back is spelled as IPv6.
   socket.set(zmq::sockopt::ipv6, options.endpoint.find('[') != std::string::npos);
@@ -59,19 +57,6 @@ zmq::socket_t make_socket(zmq::context_t& context, const ZmqOptions& options,
       socket.set(zmq::sockopt::curve_serverkey, options.peer_public_key);
     }
   }
-  return socket;
-}
-
-zmq::socket_t make_monitor(zmq::context_t& context, zmq::socket_t& socket,
-                           const std::string& name) {
-  const std::string address = "inproc://monitor-" + name;
-  if (zmq_socket_monitor(socket.handle(), address.c_str(), ZMQ_EVENT_ALL) != 0) {
-    throw zmq::error_t();
-  }
-  zmq::socket_t monitor(context, zmq::socket_type::pair);
-  monitor.set(zmq::sockopt::linger, 0);
-  monitor.connect(address);
-  return monitor;
 }
 
 UserError cannot_meet(const ZmqOptions& options, int error) {
@@ -138,20 +123,19 @@ std::unique_ptr<ZmqLink> ZmqContext::start(const ZmqOptions& options) {
   const std::string name = loop_->next_name();
   // The mailbox calls wake only from the link, which keeps the loop alive.
   auto mailbox = std::make_shared<Mailbox>(options.link, [loop = loop_.get()] { loop->wake(); });
-  zmq::socket_t socket = make_socket(loop_->context(), options, name);
-  zmq::socket_t monitor = make_monitor(loop_->context(), socket, name);
+  MonitoredSocket socket(loop_->context(), name);
+  configure(socket.socket(), options, name);
   if (options.own && options.bind) {
-    loop_->open_gate(name, {options.peer_public_key, mailbox, options.endpoint});
+    loop_->open_gate(name, {options.peer_public_key, mailbox});
   }
   std::string endpoint;
   try {
-    endpoint = meet(socket, options);
+    endpoint = meet(socket.socket(), options);
   } catch (const UserError&) {
     loop_->close_gate(name);
     throw;
   }
   loop_->add(std::make_unique<Session>(Session::Setup{.socket = std::move(socket),
-                                                      .monitor = std::move(monitor),
                                                       .mailbox = mailbox,
                                                       .endpoint = endpoint,
                                                       .is_binder = options.bind,

@@ -21,8 +21,9 @@ class Mailbox;
 
 struct ZmqOptions {
   LinkOptions link = {};
-  std::string endpoint;  // "ipc:///run/mapl/1-2", "tcp://10.0.0.2:5555"; to bind, port * picks one
-  bool bind = false;     // one end of a link binds, the other connects
+  std::string endpoint =
+      {};             // "ipc:///run/mapl/1-2", "tcp://10.0.0.2:5555"; to bind, port * picks one
+  bool bind = false;  // one end of a link binds, the other connects
   std::optional<CurveIdentity> own = {};  // with keys, both ends have them
   std::string peer_public_key = {};       // 40 characters of Z85; empty without keys
   double connect_seconds = 30.0;          // how long open() waits for the peer

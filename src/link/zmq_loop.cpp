@@ -133,12 +133,12 @@ bool IoLoop::may_enter(const std::string& domain, const std::string& public_key)
   std::lock_guard lock(mutex_);
   const auto gate = gates_.find(domain);
   if (gate == gates_.end()) return false;
-  const auto& [expected, mailbox, endpoint] = gate->second;
+  const auto& [expected, mailbox] = gate->second;
   if (public_key == expected) return true;
   const std::string why = fmt::format(
-      "{} did not come to {}; who came presented another key, {}, where {} is expected: check the "
-      "public keys in the recipe",
-      mailbox->options().peer, endpoint, public_key, expected);
+      "{} did not come; who came presented another key, {}, where {} is expected: check the public "
+      "keys in the recipe",
+      mailbox->options().peer, public_key, expected);
   spdlog::warn("turned away: {}", why);
   mailbox->turned_away(why);
   return false;

@@ -23,7 +23,6 @@ class IoLoop {
   struct Gate {
     std::string public_key;  // 40 characters of Z85
     std::shared_ptr<Mailbox> mailbox;
-    std::string endpoint;
   };
 
   IoLoop();

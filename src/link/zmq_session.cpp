@@ -7,6 +7,10 @@
 namespace mapl::link {
 namespace {
 
+constexpr int kEvents = ZMQ_EVENT_CONNECTED | ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED |
+                        ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH |
+                        ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL;
+
 // Messages handled per turn, so that no link starves the others.
 constexpr int kMessagesPerTurn = 64;
 // A goodbye gets this long to leave after close().
@@ -31,9 +35,27 @@ zmq::message_t message_of(const Control& control) {
 
 }  // namespace
 
+MonitoredSocket::MonitoredSocket(zmq::context_t& context, const std::string& name)
+    : socket_(context, zmq::socket_type::pair), monitor_(context, zmq::socket_type::pair) {
+  const std::string address = "inproc://monitor-" + name;
+  if (zmq_socket_monitor(socket_.handle(), address.c_str(), kEvents) != 0) throw zmq::error_t();
+  monitor_.set(zmq::sockopt::linger, 0);
+  monitor_.connect(address);
+}
+
+void MonitoredSocket::close(int linger_ms) noexcept {
+  if (!socket_) return;
+  // WHY first: libzmq's thread blocks for good on an event that nobody is there to read.
+  zmq_socket_monitor(socket_.handle(), nullptr, 0);
+  zmq_setsockopt(socket_.handle(), ZMQ_LINGER, &linger_ms, sizeof(linger_ms));
+  socket_.close();
+  monitor_.close();
+}
+
 Session::Session(Setup setup)
-    : socket_(std::move(setup.socket)),
-      monitor_(std::move(setup.monitor)),
+    : sockets_(std::move(setup.socket)),
+      socket_(sockets_.socket()),
+      monitor_(sockets_.monitor()),
       mailbox_(std::move(setup.mailbox)),
       endpoint_(std::move(setup.endpoint)),
       is_binder_(setup.is_binder),
@@ -43,15 +65,12 @@ Session::Session(Setup setup)
       assembler_(mailbox_->max_frame_bytes() - kHeaderBytes) {}
 
 bool Session::turn() try {
-  if (mailbox_->is_closed()) {
-    say_goodbye();
-    return false;
-  }
   is_blocked_ = false;
   const bool more_to_read = read_messages();
   // After the messages: all events of the connection that sent the first of them are there by now.
   read_monitor();
   if (is_open_ && peer_fd_ >= 0) watch_peer();
+  if (is_open_ && mailbox_->is_closed()) say_goodbye();
   if (!is_open_) return false;
   if (control_due_) write_control();
   const bool more_to_write = write_pieces();
@@ -144,8 +163,8 @@ void Session::on_handshake_failed(uint16_t event, int32_t value) {
   // it has reached, and waits for nobody else.
   if (is_binder_) {
     if (event != ZMQ_EVENT_HANDSHAKE_FAILED_AUTH) {  // the gate has said who
-      mailbox_->turned_away(fmt::format("{} did not come to {}, but someone was turned away: {}",
-                                        mailbox_->options().peer, endpoint_, why));
+      mailbox_->turned_away(fmt::format("{} did not come; who came was turned away: {}",
+                                        mailbox_->options().peer, why));
     }
     return;
   }
@@ -258,11 +277,7 @@ void Session::fail(Code code, const std::string& why) {
 
 void Session::shut(int linger_ms) {
   is_open_ = false;
-  if (socket_) {
-    socket_.set(zmq::sockopt::linger, linger_ms);
-    socket_.close();
-  }
-  if (monitor_) monitor_.close();
+  sockets_.close(linger_ms);
 }
 
 }  // namespace mapl::link

@@ -33,11 +33,26 @@
 
 namespace mapl::link {
 
+// A PAIR socket and what libzmq reports of its connections.
+class MonitoredSocket {
+ public:
+  explicit MonitoredSocket(zmq::context_t& context, const std::string& name);
+  MonitoredSocket(MonitoredSocket&&) = default;
+  ~MonitoredSocket() { close(0); }
+
+  zmq::socket_t& socket() { return socket_; }
+  zmq::socket_t& monitor() { return monitor_; }
+  void close(int linger_ms) noexcept;
+
+ private:
+  zmq::socket_t socket_;
+  zmq::socket_t monitor_;
+};
+
 class Session {
  public:
   struct Setup {
-    zmq::socket_t socket;   // a PAIR, bound or connecting
-    zmq::socket_t monitor;  // of that socket
+    MonitoredSocket socket;  // bound or connecting
     std::shared_ptr<Mailbox> mailbox;
     std::string endpoint;  // for errors
     bool is_binder = false;
@@ -69,8 +84,9 @@ class Session {
   void fail(Code code, const std::string& why);
   void shut(int linger_ms);
 
-  zmq::socket_t socket_;
-  zmq::socket_t monitor_;
+  MonitoredSocket sockets_;
+  zmq::socket_t& socket_;
+  zmq::socket_t& monitor_;
   const std::shared_ptr<Mailbox> mailbox_;
   const std::string endpoint_;
   const bool is_binder_;

@@ -1,0 +1,190 @@
+// What a peer can do to a link: well-formed ZeroMQ with content that is not.
+#include "link/zmq_session.h"
+
+#include <gtest/gtest.h>
+
+#include <thread>
+#include <zmq.hpp>
+
+#include "link/chunks.h"
+#include "link/zmq.h"
+
+namespace mapl::link {
+namespace {
+
+constexpr double kPatience = 60.0;
+constexpr uint64_t kPayloadBytes = 1000000;
+constexpr uint64_t kQueuedBytes = 2000000;
+
+ZmqOptions binder() {
+  return {.link = {.peer = "stage 1",
+                   .max_payload_bytes = kPayloadBytes,
+                   .max_queued_bytes = kQueuedBytes},
+          .endpoint = "tcp://127.0.0.1:*",
+          .bind = true};
+}
+
+Frame small_frame() {
+  return {.header = {.kind = Kind::kVote, .step = 4}, .payload = Bytes(100, std::byte{7})};
+}
+
+// Speaks ZeroMQ, but not through our code.
+class RawPeer {
+ public:
+  explicit RawPeer(const std::string& endpoint) : socket_(context_, zmq::socket_type::pair) {
+    socket_.set(zmq::sockopt::linger, static_cast<int>(kPatience * 1000));
+    socket_.connect(endpoint);
+  }
+  void send(ByteSpan bytes, zmq::send_flags flags = zmq::send_flags::none) {
+    socket_.send(zmq::buffer(bytes.data(), bytes.size()), flags);
+  }
+  Bytes recv() {
+    zmq::message_t message;
+    (void)socket_.recv(message);
+    return {message.data<std::byte>(), message.data<std::byte>() + message.size()};
+  }
+  void say_hello() { send(encode_control({.limit_bytes = 1 << 20})); }
+  // As one piece, with a byte of it changed.
+  void send_frame(const Frame& frame, size_t at, uint8_t flip, size_t cut = 0) {
+    Bytes piece = {static_cast<std::byte>(MessageType::kPiece)};
+    const Bytes header = encode_header(frame);
+    piece.insert(piece.end(), header.begin(), header.end());
+    piece.insert(piece.end(), frame.payload.begin(), frame.payload.end());
+    piece[1 + at] ^= std::byte{flip};
+    piece.resize(piece.size() - cut);
+    send(piece);
+  }
+
+ private:
+  zmq::context_t context_;
+  zmq::socket_t socket_;
+};
+
+// A link that a raw peer has joined.
+struct Joined {
+  ZmqContext context;
+  std::unique_ptr<ZmqLink> link = context.start(binder());
+  RawPeer peer{link->bound_endpoint()};
+  Joined() {
+    peer.say_hello();
+    EXPECT_TRUE(link->wait_connected(in_seconds(kPatience)).is_ok());
+  }
+  Status recv() { return link->recv(in_seconds(kPatience)).status(); }
+};
+
+TEST(ZmqSession, RawPeerWithAGoodFrameIsUnderstood) {
+  Joined joined;
+  joined.peer.send_frame(small_frame(), 0, 0);
+  const auto frame = joined.link->recv(in_seconds(kPatience));
+  ASSERT_TRUE(frame.is_ok()) << frame.status().to_string();
+  EXPECT_EQ(frame.value().payload, small_frame().payload);
+}
+
+TEST(ZmqSession, FlippedBitIsRefused) {
+  for (size_t at : {size_t{0}, size_t{6}, size_t{9}, size_t{38}, size_t{44}, size_t{48},
+                    kHeaderBytes + size_t{99}}) {
+    Joined joined;
+    joined.peer.send_frame(small_frame(), at, 0x10);
+    EXPECT_EQ(joined.recv().code(), Code::kCorrupt) << "byte " << at;
+    EXPECT_EQ(joined.link->send(small_frame(), in_seconds(kPatience)).code(), Code::kCorrupt);
+  }
+}
+
+TEST(ZmqSession, AnotherWireVersionIsRefused) {
+  Joined joined;
+  joined.peer.send_frame(small_frame(), 4, 0x02);
+  const Status status = joined.recv();
+  EXPECT_EQ(status.code(), Code::kRefused);
+  EXPECT_NE(status.message().find("wire version 3"), std::string::npos) << status.message();
+}
+
+TEST(ZmqSession, FrameCutShortByTheNextIsRefused) {
+  Joined joined;
+  joined.peer.send_frame(small_frame(), 0, 0, 30);
+  joined.peer.send_frame(small_frame(), 0, 0);
+  EXPECT_EQ(joined.recv().code(), Code::kCorrupt);
+}
+
+TEST(ZmqSession, PeerThatLeavesInsideAFrameIsLost) {
+  ZmqContext context;
+  auto link = context.start(binder());
+  {
+    RawPeer peer(link->bound_endpoint());
+    peer.say_hello();
+    ASSERT_TRUE(link->wait_connected(in_seconds(kPatience)).is_ok());
+    peer.send_frame(small_frame(), 0, 0, 30);
+  }
+  EXPECT_EQ(link->recv(in_seconds(kPatience)).status().code(), Code::kPeerLost);
+}
+
+TEST(ZmqSession, OversizeAnnouncementOfAFrameIsRefused) {
+  Joined joined;
+  Frame frame = small_frame();
+  frame.payload.resize(kPayloadBytes + 1);
+  const Bytes header = encode_header(frame);
+  Bytes piece = {static_cast<std::byte>(MessageType::kPiece)};
+  piece.insert(piece.end(), header.begin(), header.end());
+  joined.peer.send(piece);
+  const Status status = joined.recv();
+  EXPECT_EQ(status.code(), Code::kCorrupt);
+  EXPECT_NE(status.message().find("1000001"), std::string::npos) << status.message();
+}
+
+TEST(ZmqSession, OversizeMessageIsRefusedByLibzmq) {
+  Joined joined;
+  joined.peer.send(Bytes(kMaxMessageBytes + 1000));
+  EXPECT_EQ(joined.recv().code(), Code::kPeerLost);
+}
+
+TEST(ZmqSession, MoreThanWasGrantedIsRefused) {
+  Joined joined;
+  Frame frame = small_frame();
+  frame.payload.resize(100000);
+  // Nobody receives: the grant is one queue and one frame.
+  constexpr uint64_t kGrant = kQueuedBytes + kHeaderBytes + kPayloadBytes;
+  for (uint64_t sent = 0; sent <= kGrant; sent += kHeaderBytes + 100000) {
+    joined.peer.send_frame(frame, 0, 0);
+  }
+  while (joined.link->health().is_ok()) std::this_thread::yield();
+  EXPECT_EQ(joined.link->health().code(), Code::kCorrupt);
+}
+
+TEST(ZmqSession, GarbageInsteadOfAControlMessageIsRefused) {
+  ZmqContext context;
+  auto link = context.start(binder());
+  RawPeer peer(link->bound_endpoint());
+  peer.send(Bytes(5, std::byte{9}));
+  EXPECT_EQ(link->wait_connected(in_seconds(kPatience)).code(), Code::kCorrupt);
+}
+
+TEST(ZmqSession, AcknowledgingMoreThanWasSentIsRefused) {
+  Joined joined;
+  joined.peer.send(encode_control({.received_bytes = 1}));
+  EXPECT_EQ(joined.recv().code(), Code::kCorrupt);
+}
+
+TEST(ZmqSession, MessageOfManyPartsIsRefused) {
+  Joined joined;
+  joined.peer.send(encode_control({}), zmq::send_flags::sndmore);
+  joined.peer.send(encode_control({}));
+  EXPECT_EQ(joined.recv().code(), Code::kCorrupt);
+}
+
+TEST(ZmqSession, PeerWithoutRoomGetsNothingUntilItGrantsSome) {
+  ZmqContext context;
+  auto link = context.start(binder());
+  RawPeer peer(link->bound_endpoint());
+  peer.send(encode_control({.limit_bytes = 0}));
+  ASSERT_TRUE(link->send(small_frame(), in_seconds(kPatience)).is_ok());
+  EXPECT_EQ(link->flush(in_seconds(0.05)).code(), Code::kTimeout);
+  EXPECT_EQ(peer.recv().size(), kControlBytes);  // the link's own grant
+  peer.send(encode_control({.limit_bytes = 1000}));
+  Bytes message = peer.recv();
+  while (message.size() == kControlBytes) message = peer.recv();
+  EXPECT_EQ(message.size(), 1 + kHeaderBytes + 100);
+  peer.send(encode_control({.received_bytes = kHeaderBytes + 100, .limit_bytes = 1000}));
+  EXPECT_TRUE(link->flush(in_seconds(kPatience)).is_ok());
+}
+
+}  // namespace
+}  // namespace mapl::link
