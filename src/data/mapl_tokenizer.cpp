@@ -94,8 +94,9 @@ void add_data(CLI::App& app, PrepareOptions& options) {
   data->add_option("--seed", options.seed, "Of the split")->capture_default_str();
   data->add_option("--shard-tokens", options.shard_tokens, "Tokens per shard file, at most")
       ->capture_default_str();
-  data->add_option("--sample-bytes", options.sample_bytes,
-                   "Bytes of text to train the tokenizer on, about; they are held in memory")
+  data->add_option(
+          "--sample-bytes", options.sample_bytes,
+          "Bytes of text, about, to train the tokenizer on; takes some 12 times as much memory")
       ->capture_default_str();
   Documents::Options& documents = options.documents;
   const std::map<std::string, Separator> separators = {

@@ -61,15 +61,18 @@ Tokenizer train_tokenizer(const PrepareOptions& options, int64_t total, Progress
   const uint64_t key = derive_seed(options.seed, "tokenizer documents");
   const double share =
       static_cast<double>(options.sample_bytes) / static_cast<double>(std::max<int64_t>(total, 1));
+  int64_t sampled = 0;
   Documents documents(options.text, options.documents);
   const auto next_text = [&](std::string& text) {
     while (documents.next(text)) {
       progress.update(documents.bytes_read(), 0);
-      if (!split.validates(text) && draw(text, key) < share) return true;
+      if (split.validates(text) || draw(text, key) >= share) continue;
+      sampled += static_cast<int64_t>(text.size());
+      return true;
     }
     progress.end(documents.bytes_read(), 0);
-    progress.say(fmt::format("training a tokenizer of {} pieces (about a minute for 60 MB of text)",
-                             *options.vocab_size));
+    progress.say(fmt::format("training a tokenizer of {} pieces on {:.1f} MB of text",
+                             *options.vocab_size, static_cast<double>(sampled) / 1e6));
     return false;
   };
   progress.begin("read", total);

@@ -18,9 +18,11 @@ struct PrepareOptions {
   std::string model;                  // ... the SentencePiece .model to take
   std::string out;                    // folder; gets train_*.bin, val_*.bin and tokenizer.model
   double validation_fraction = 0.018;
-  uint64_t seed = 0;                         // of the split into training and validation
-  int64_t shard_tokens = 100'000'000;        // at most, per file
-  int64_t sample_bytes = int64_t{64} << 20;  // of text, about, that a tokenizer is trained on
+  uint64_t seed = 0;                   // of the split into training and validation
+  int64_t shard_tokens = 100'000'000;  // at most, per file
+  // Text, about, that a tokenizer is trained on: the whole of a 40 MB text instead of 10 MB of it
+  // saves 0.08 % of the tokens and takes four times as long.
+  int64_t sample_bytes = 16'000'000;
 };
 
 struct Prepared {
