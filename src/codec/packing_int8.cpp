@@ -34,35 +34,36 @@ bool is_possible_scale(uint32_t bits) {
          std::bit_cast<uint32_t>(kMaxCode * std::bit_cast<float>(bits)) < kInfinity;
 }
 
-float clamp_code(float code) { return std::min(std::max(code, -kMaxCode), kMaxCode); }
-
 // Ties to even. WHY the sum: 1.5 * 2^23 has no bits below one, so adding it rounds, and vectorises.
-void round_to_nearest(const float* x, int64_t count, float inverse, int8_t* codes) {
-  for (int64_t i = 0; i < count; ++i) {
-    const float shifted = clamp_code(x[i] * inverse) + 0x1.8p23F;
-    int32_t bits;
-    std::memcpy(&bits, &shifted, sizeof(bits));
-    codes[i] = static_cast<int8_t>(bits - 0x4B400000);
-  }
+int8_t nearest_code(float value) {
+  const float shifted = value + 0x1.8p23F;
+  int32_t bits;
+  std::memcpy(&bits, &shifted, sizeof(bits));
+  return static_cast<int8_t>(bits - 0x4B400000);
 }
 
-// floor(x / scale + u), whose mean over u is x / scale.
+void round_to_nearest(const float* x, int64_t count, float inverse, int8_t* codes) {
+  for (int64_t i = 0; i < count; ++i) codes[i] = nearest_code(x[i] * inverse);
+}
+
+// floor(x / scale + u), whose mean over u is x / scale, as nearest(x / scale + (u - 1/2)).
 void round_with_noise(const float* x, const float* noise, int64_t count, float inverse,
                       int8_t* codes) {
   for (int64_t i = 0; i < count; ++i) {
-    const float shifted = x[i] * inverse + noise[i];
-    const auto truncated = static_cast<int32_t>(shifted);
-    const int32_t code = truncated - (static_cast<float>(truncated) > shifted ? 1 : 0);
-    codes[i] = static_cast<int8_t>(std::min(std::max(code, -127), 127));
+    // x * (1 / scale) may pass 127 by its rounding.
+    const float code = std::min(std::max(x[i] * inverse, -kMaxCode), kMaxCode);
+    codes[i] = nearest_code(code + noise[i]);
   }
 }
 
-// u = (k + 1/2) / 65536, k uniform in 0..65535: 17 bits, so that code + u is exact for a whole
-// code.
+// u - 1/2 for each column of a row, u = (k + 1/2) / 65536, k uniform in 0..65535: 17 bits after the
+// point, so that its sum with a whole code is exact and rounds back to that code. Word w of the
+// row's Philox blocks serves column w with its lower half and column w + words with its upper half.
 class Noise {
  public:
   Noise(const MessageKey& key, int64_t columns)
       : blocks_((columns + kNoisePerBlock - 1) / kNoisePerBlock),
+        words_(blocks_ * 4),
         values_(blocks_ * kNoisePerBlock) {
     const auto words = philox(key.seed, key.step, 0);
     key_ = uint64_t{words[1]} << 32 | words[0];
@@ -72,21 +73,25 @@ class Noise {
   const float* row(int64_t row) {
     for (int64_t block = 0; block < blocks_; ++block) {
       const auto words = philox(key_, counter_high_, static_cast<uint64_t>(row * blocks_ + block));
-      float* out = values_.data() + block * kNoisePerBlock;
-      for (int word = 0; word < 4; ++word) {
-        out[word] = unit(words[word] & 0xFFFF);
-        out[word + 4] = unit(words[word] >> 16);
-      }
+      std::memcpy(words_.data() + 4 * block, words.data(), sizeof(words));
+    }
+    float* lower = values_.data();
+    float* upper = lower + words_.size();
+    for (size_t w = 0; w < words_.size(); ++w) {
+      lower[w] = centred(words_[w] & 0xFFFF);
+      upper[w] = centred(words_[w] >> 16);
     }
     return values_.data();
   }
 
  private:
-  static float unit(uint32_t bits) {
-    return (static_cast<float>(static_cast<int32_t>(bits)) + 0.5F) * 0x1p-16F;
+  // WHY the cast to a signed number: that conversion vectorises.
+  static float centred(uint32_t k) {
+    return (static_cast<float>(static_cast<int32_t>(k)) - 32767.5F) * 0x1p-16F;
   }
 
   int64_t blocks_;
+  std::vector<uint32_t> words_;
   std::vector<float> values_;
   uint64_t key_;
   uint64_t counter_high_;
