@@ -50,8 +50,7 @@ struct EndOptions {
   int64_t hidden_size = 0;  // D
   uint64_t seed = 0;
   std::string device = "cpu";
-  std::shared_ptr<Anchor>
-      anchor;  // this end's; may be shared with the stage's other boundary; may be null
+  std::shared_ptr<Anchor> anchor;  // may be null, may be shared with the stage's other end
 };
 
 class SenderEnd {
@@ -79,9 +78,9 @@ class SenderEnd {
   std::vector<math::Parameter> parameters();
   math::NamedTensors state();  // the same and what is frozen but saved
 
-  // |(x - a) A|^2 / |x - a|^2 of the first micro-batch that was projected since the last call (a
-  // pass over all of them at full width would cost more than it tells). 1 for identity and where x
-  // = a; NaN when nothing was projected.
+  // |(x - a) A|^2 / |x - a|^2 of the first micro-batch projected since the last call: a pass over
+  // all of them at full width would cost more than it tells. 1 for identity, and for x = a; NaN
+  // when nothing was projected.
   double energy_kept();
   double orthogonality_error() const;  // max |A^T A - I|; 0 for identity
 
