@@ -3,11 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <limits>
 #include <numeric>
-#include <sstream>
 #include <string_view>
+#include <utility>
 
 #include "base/bytes.h"
 #include "base/status.h"
@@ -55,12 +57,17 @@ std::string nearest_section(const std::vector<Field>& all, std::string_view sect
       ->section;
 }
 
+void check_section(const std::vector<Field>& all, std::string_view section,
+                   const std::string& where) {
+  for (const Field& field : all)
+    if (field.section == section) return;
+  throw UserError(fmt::format("{}: unknown section [{}]; did you mean [{}]?", where, section,
+                              nearest_section(all, section)));
+}
+
 const Field& find(const std::vector<Field>& all, std::string_view section, std::string_view key,
                   const std::string& where) {
-  const auto same_section = [&](const Field& field) { return field.section == section; };
-  if (std::none_of(all.begin(), all.end(), same_section))
-    throw UserError(fmt::format("{}: unknown section [{}]; did you mean [{}]?", where, section,
-                                nearest_section(all, section)));
+  check_section(all, section, where);
   for (const Field& field : all)
     if (field.section == section && field.key == key) return field;
   throw UserError(fmt::format("{}: unknown key {}.{}; did you mean {}?", where, section, key,
@@ -84,7 +91,7 @@ void apply(Recipe& recipe, const toml::table& table, const std::string& source) 
       if (keys == nullptr)
         throw UserError(fmt::format("{}: {} stands outside of the sections; did you mean {}?",
                                     where, section.str(), nearest_name(all, "", section.str())));
-      if (keys->empty()) find(all, section.str(), "", where);
+      check_section(all, section.str(), where);
       for (const auto& [key, value] : *keys) {
         const Field& field = find(all, section.str(), key.str(), place(source, value));
         if (only_names && field.target != Field::Target(&recipe.preset) &&
@@ -148,11 +155,10 @@ Recipe parse_recipe(const std::string& text, const std::string& name,
 
 Recipe load_recipe(const std::string& path, const std::vector<std::string>& overrides) {
   std::ifstream file(path);
-  std::stringstream text;
-  // An empty file makes << fail, but is a recipe: that of the defaults.
-  if (!file || (file.peek() != EOF && !(text << file.rdbuf())))
+  if (!file || std::filesystem::is_directory(path))
     throw UserError(fmt::format("cannot read the recipe {}: no such file, or not readable", path));
-  return parse_recipe(text.str(), path, overrides);
+  const std::string text{std::istreambuf_iterator<char>(file), {}};
+  return parse_recipe(text, path, overrides);
 }
 
 std::string print(const Recipe& recipe) {

@@ -122,8 +122,8 @@ TEST(Recipe, NamesTheNearestKey) {
             "r.toml:2: unknown key training.log_freq; did you mean metrics.log_freq?");
   EXPECT_EQ(refusal("[pipeline]\ninterval = 3").find("unknown key pipeline.interval"), 10u);
   EXPECT_EQ(refusal("[trainin]\nsteps = 3"),
-            "r.toml:2: unknown section [trainin]; did you mean [training]?");
-  EXPECT_EQ(refusal("[zmq]"), "r.toml:1: unknown section [zmq]; did you mean [link]?");
+            "r.toml:1: unknown section [trainin]; did you mean [training]?");
+  EXPECT_EQ(refusal("[links]"), "r.toml:1: unknown section [links]; did you mean [link]?");
   EXPECT_EQ(refusal("steps = 3"),
             "r.toml:1: steps stands outside of the sections; did you mean training.steps?");
   EXPECT_EQ(refusal("", {"boundary.rnk=3"}),
