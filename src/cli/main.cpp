@@ -45,7 +45,7 @@ class Signals {
 
 int fail(int code, const char* message) {
   std::fprintf(stderr, "mapl: error: %s\n", message);
-  spdlog::default_logger()->flush();
+  spdlog::info("ended by an error: {}", message);  // for the log file; the terminal has it already
   return code;
 }
 

@@ -71,6 +71,9 @@ void validate(const Recipe& recipe) {
   require(training.global_batch_size % training.microbatch_size == 0,
           "training.microbatch_size = {} must divide training.global_batch_size = {}",
           training.microbatch_size, training.global_batch_size);
+  require(recipe.validation.num_sequences % training.microbatch_size == 0,
+          "validation.num_sequences = {} must be a multiple of training.microbatch_size = {}",
+          recipe.validation.num_sequences, training.microbatch_size);
   require(recipe.checkpoint.keep_latest_k != 1,
           "checkpoint.keep_latest_k = 1 could leave no complete checkpoint while the stages write "
           "the next: use 2 or more, or 0 to keep all");

@@ -87,7 +87,10 @@ class SmallRun {
 inline std::vector<nlohmann::json> json_lines(const std::string& path) {
   std::vector<nlohmann::json> lines;
   std::ifstream file(path);
-  for (std::string line; std::getline(file, line);) lines.push_back(nlohmann::json::parse(line));
+  for (std::string line; std::getline(file, line);) {
+    auto json = nlohmann::json::parse(line, nullptr, /*allow_exceptions=*/false);
+    if (!json.is_discarded()) lines.push_back(std::move(json));  // a line may still be in writing
+  }
   return lines;
 }
 

@@ -1,0 +1,158 @@
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+
+#include "base/clock.h"
+#include "cli/run_mapl_for_test.h"
+
+namespace mapl::cli {
+namespace {
+
+TEST(Train, RunsAProcessPerStageAndLeavesASummary) {
+  const train::SmallRun small;
+  const std::string folder = small.folder() + "/run";
+  const Ran ran = run_mapl("train " + small.recipe_file() + " --set link.kind=zmq --run " + folder);
+  ASSERT_EQ(ran.exit_code, 0) << ran.output;
+  EXPECT_NE(ran.output.find("step 6/6"), std::string::npos) << ran.output;
+  const auto lines = train::json_lines(folder + "/metrics.jsonl");
+  EXPECT_EQ(lines.size(), 6u);
+  for (int k = 0; k < 4; ++k) {
+    EXPECT_TRUE(std::filesystem::exists(folder + "/logs/stage-" + std::to_string(k) + ".log"));
+  }
+}
+
+TEST(Train, AMistakeIsOneErrorWithExitCode2) {
+  const train::SmallRun small;
+  const std::string file = small.recipe_file();
+  const std::string run = " --run " + small.folder() + "/run";
+  for (const char* overrides : {"boundary.rank=17", "pipeline.stages=9", "model.vocab_size=70000",
+                                "model.num_attention_heads=3", "boundary.rnak=4",
+                                "training.steps=many", "data.train=/nowhere/x_*.bin",
+                                "training.microbatch_size=3", "validation.num_sequences=3"}) {
+    const Ran ran = run_mapl("train " + file + run + " --set " + overrides);
+    EXPECT_EQ(ran.exit_code, 2) << overrides << ": " << ran.output;
+    EXPECT_EQ(ran.output.find("mapl: error: "), 0u) << ran.output;
+    EXPECT_EQ(std::count(ran.output.begin(), ran.output.end(), '\n'), 1) << ran.output;
+    EXPECT_FALSE(std::filesystem::exists(small.folder() + "/run")) << overrides;
+  }
+}
+
+TEST(Train, IdsBeyondTheVocabularyEndTheRunWithFileAndPosition) {
+  const train::SmallRun small;
+  const Ran ran = run_mapl("train " + small.recipe_file() + " --run " + small.folder() +
+                           "/run --set link.kind=zmq --set model.vocab_size=90");
+  EXPECT_EQ(ran.exit_code, 2) << ran.output;
+  EXPECT_NE(ran.output.find("train_0000.bin"), std::string::npos) << ran.output;
+}
+
+// A run that goes on until it is told to end.
+class LongRun {
+ public:
+  explicit LongRun(const train::SmallRun& small)
+      : folder_(small.folder() + "/run"), output_(small.folder() + "/output") {
+    const std::string recipe = small.recipe_file();
+    pid_ = fork();
+    if (pid_ == 0) {
+      freopen(output_.c_str(), "w", stderr);
+      execl(MAPL_BINARY, "mapl", "train", recipe.c_str(), "--run", folder_.c_str(), "--quiet",
+            "--set", "link.kind=zmq", "--set", "training.steps=1000000",
+            static_cast<char*>(nullptr));
+      _exit(127);
+    }
+  }
+
+  // Until `count` steps are logged: the run is under way.
+  bool wait_for_steps(size_t count) const {
+    const Deadline deadline = in_seconds(120);
+    while (Clock::now() < deadline) {
+      if (train::json_lines(folder_ + "/metrics.jsonl").size() >= count) return true;
+      poll(nullptr, 0, 20);
+    }
+    return false;
+  }
+  // The process of a stage, by its command line; -1 when there is none.
+  pid_t stage_pid(int stage) const {
+    const std::string children =
+        "/proc/" + std::to_string(pid_) + "/task/" + std::to_string(pid_) + "/children";
+    std::ifstream list(children);
+    for (pid_t child; list >> child;) {
+      std::ifstream file("/proc/" + std::to_string(child) + "/cmdline");
+      const std::string words{std::istreambuf_iterator<char>(file), {}};
+      const std::string wanted = std::string("--stage") + '\0' + std::to_string(stage) + '\0';
+      if (words.find(wanted) != std::string::npos) return child;
+    }
+    return -1;
+  }
+  int end() const {
+    int status = 0;
+    waitpid(pid_, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+  }
+  std::string text(const std::string& path) const {
+    std::ifstream file(path);
+    return {std::istreambuf_iterator<char>(file), {}};
+  }
+  std::string log(int stage) const {
+    return text(folder_ + "/logs/stage-" + std::to_string(stage) + ".log");
+  }
+  std::string output() const { return text(output_); }
+  const std::string& folder() const { return folder_; }
+  pid_t pid() const { return pid_; }
+
+ private:
+  std::string folder_, output_;
+  pid_t pid_ = -1;
+};
+
+TEST(Train, AnInterruptEndsItCleanly) {
+  const train::SmallRun small;
+  const LongRun run(small);
+  ASSERT_TRUE(run.wait_for_steps(3)) << run.output();
+  kill(run.pid(), SIGINT);
+  EXPECT_EQ(run.end(), 0) << run.output();
+  const auto summary = nlohmann::json::parse(run.text(run.folder() + "/summary.json"));
+  EXPECT_GE(summary["steps"].get<int>(), 3);
+  EXPECT_TRUE(std::filesystem::exists(run.folder() + "/checkpoints/step-" +
+                                      summary["steps"].dump() + "/stage-3.json"));
+}
+
+// The supervisor kills what is still there 6 seconds after a failure; a stage that was killed has
+// no last line in its log. So the lines show that each ended by itself, in time.
+TEST(Train, AStageThatIsKilledEndsTheRunOnEveryStageWithTheReason) {
+  const train::SmallRun small;
+  const LongRun run(small);
+  ASSERT_TRUE(run.wait_for_steps(3)) << run.output();
+  const pid_t victim = run.stage_pid(2);
+  ASSERT_GT(victim, 0);
+  kill(victim, SIGKILL);
+  EXPECT_EQ(run.end(), 1) << run.output();
+  for (const int stage : {0, 1, 3}) {
+    const std::string log = run.log(stage);
+    const size_t at = log.find("ended by an error: ");
+    ASSERT_NE(at, std::string::npos)
+        << stage << ": " << log.substr(log.size() > 500 ? log.size() - 500 : 0);
+    EXPECT_NE(log.find("stage 2", at), std::string::npos) << log.substr(at);
+    EXPECT_NE(log.find("step ", at), std::string::npos) << log.substr(at);
+  }
+  EXPECT_FALSE(std::filesystem::exists(run.folder() + "/summary.json"));
+}
+
+// One that is stopped does not answer, and its connections stay open.
+TEST(Train, AStageThatFallsSilentEndsTheRunToo) {
+  const train::SmallRun small;
+  const LongRun run(small);
+  ASSERT_TRUE(run.wait_for_steps(3)) << run.output();
+  kill(run.stage_pid(1), SIGSTOP);
+  EXPECT_EQ(run.end(), 1) << run.output();
+  for (const int stage : {0, 2, 3}) {
+    EXPECT_NE(run.log(stage).find("ended by an error: "), std::string::npos) << run.log(stage);
+  }
+}
+
+}  // namespace
+}  // namespace mapl::cli
