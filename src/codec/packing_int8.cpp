@@ -111,6 +111,7 @@ class PackingInt8 final : public Packing {
     const at::Tensor x = host_rows(x_NR);
     const int64_t rows = x.size(0);
     const int64_t columns = x.size(1);
+    const int64_t group = group_width(columns);
     const bool stochastic = options_.leg == Leg::kGradient;
     Noise noise(key, stochastic ? columns : 0);
     Bytes bytes(packed_bytes(rows, columns));
@@ -119,8 +120,8 @@ class PackingInt8 final : public Packing {
     const auto* values = x.data_ptr<float>();
     for (int64_t row = 0; row < rows; ++row, values += columns, codes += columns) {
       const float* u = stochastic ? noise.row(row) : nullptr;
-      for (int64_t first = 0; first < columns; first += options_.group_size, scales += 2) {
-        const int64_t count = std::min(options_.group_size, columns - first);
+      for (int64_t first = 0; first < columns; first += group, scales += 2) {
+        const int64_t count = std::min(group, columns - first);
         const uint32_t bits = scale_bits(max_magnitude(values + first, count));
         if (!is_possible_scale(bits))
           refuse_values(key, "a value to be sent is not finite or above 3e38");
@@ -144,16 +145,17 @@ class PackingInt8 final : public Packing {
     auto* values = x.data_ptr<float>();
     const std::byte* scales = bytes.data();
     const auto* codes = reinterpret_cast<const int8_t*>(scales + 2 * rows * groups(columns));
+    const int64_t group = group_width(columns);
     int lowest = 0;
     for (int64_t row = 0; row < rows; ++row, values += columns, codes += columns) {
-      for (int64_t first = 0; first < columns; first += options_.group_size, scales += 2) {
+      for (int64_t first = 0; first < columns; first += group, scales += 2) {
         uint16_t half;
         std::memcpy(&half, scales, sizeof(half));
         const uint32_t bits = uint32_t{half} << 16;
         if (!is_possible_scale(bits))
           return Status(Code::kCorrupt, "a scale of int8 is not possible");
         const auto scale = std::bit_cast<float>(bits);
-        const int64_t end = std::min(first + options_.group_size, columns);
+        const int64_t end = std::min(first + group, columns);
         for (int64_t i = first; i < end; ++i) {
           lowest = std::min<int>(lowest, codes[i]);
           values[i] = scale * static_cast<float>(codes[i]);
@@ -165,8 +167,12 @@ class PackingInt8 final : public Packing {
   }
 
  private:
+  int64_t group_width(int64_t columns) const {
+    return std::max<int64_t>(std::min(options_.group_size, columns), 1);
+  }
   int64_t groups(int64_t columns) const {
-    return (columns + options_.group_size - 1) / options_.group_size;
+    const int64_t group = group_width(columns);
+    return (columns + group - 1) / group;
   }
 
   PackingOptions options_;

@@ -35,12 +35,12 @@ TEST(PackingInt8, TheLayoutIsScalesThenCodes) {
 // own group: at most 1/128 above absmax / 127.
 TEST(PackingInt8, EachValueIsWithinHalfAStepOfItsGroup) {
   for (int64_t columns : {1, 5, 64, 100}) {
-    for (int64_t group : {1, 7, 64, 1000}) {
+    for (int64_t group : {int64_t{1}, int64_t{7}, int64_t{64}, INT64_MAX}) {
       const auto packing = make_packing("int8", {.group_size = group});
       const at::Tensor x = torch::randn({40, columns}) * torch::logspace(-30, 30, 40).unsqueeze(1);
       const at::Tensor back = round_trip(*packing, x);
-      for (int64_t first = 0; first < columns; first += group) {
-        const int64_t end = std::min(first + group, columns);
+      for (int64_t first = 0; first < columns; first += std::min(group, columns)) {
+        const int64_t end = first + std::min(group, columns - first);
         const at::Tensor part = x.slice(1, first, end).to(torch::kDouble);
         const at::Tensor step = part.abs().amax(1, true) / 127 * (1 + 1.0 / 128);
         const at::Tensor error = (back.slice(1, first, end).to(torch::kDouble) - part).abs();
