@@ -42,6 +42,9 @@ Result<Control> decode_control(ByteSpan message) {
                               "same mapl on both",
                               version, kWireVersion));
   }
+  if (read_at<uint32_t>(message, 4) != 0) {
+    return Status(Code::kCorrupt, "the reserved bytes of a control message are not zero");
+  }
   const auto flags = read_at<uint8_t>(message, 1);
   return Control{.wants_answer = (flags & kWantsAnswer) != 0,
                  .goodbye = (flags & kGoodbye) != 0,

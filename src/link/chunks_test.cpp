@@ -114,8 +114,11 @@ TEST(Control, SurvivesTheWire) {
   }
 }
 
-TEST(Control, WrongLengthTypeAndVersionAreRefused) {
+TEST(Control, WrongLengthTypeVersionAndReservedBytesAreRefused) {
   Bytes bytes = encode_control({});
+  bytes[7] = std::byte{1};
+  EXPECT_EQ(decode_control(bytes).status().code(), Code::kCorrupt);
+  bytes[7] = std::byte{0};
   EXPECT_EQ(decode_control(ByteSpan(bytes).first(23)).status().code(), Code::kCorrupt);
   EXPECT_EQ(decode_control({}).status().code(), Code::kCorrupt);
   bytes[2] = std::byte{2};

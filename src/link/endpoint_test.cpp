@@ -5,6 +5,7 @@
 #include <zmq.hpp>
 
 #include "base/status.h"
+#include "link/ipc_endpoint.h"
 
 namespace mapl::link {
 namespace {
@@ -31,10 +32,12 @@ TEST(Endpoint, WhatIsNeitherIsRefused) {
 }
 
 TEST(Endpoint, IpcPathInUseIsSeen) {
+  const IpcEndpoint ipc;
   zmq::context_t context;
   zmq::socket_t socket(context, zmq::socket_type::pair);
-  socket.bind("ipc://*");
-  const std::string endpoint = socket.get(zmq::sockopt::last_endpoint);
+  const std::string endpoint = ipc.name();
+  EXPECT_FALSE(is_ipc_in_use(endpoint));
+  socket.bind(endpoint);
   EXPECT_TRUE(is_ipc_in_use(endpoint));
   EXPECT_FALSE(is_ipc_in_use(endpoint + "-another"));
   EXPECT_FALSE(is_ipc_in_use("tcp://127.0.0.1:1"));

@@ -13,6 +13,7 @@
 #include <zmq.hpp>
 
 #include "link/chunks.h"
+#include "link/ipc_endpoint.h"
 
 namespace mapl::link {
 namespace {
@@ -97,10 +98,9 @@ TEST(ZmqLink, NobodyThereIsATimeoutThatNamesPeerAndEndpoint) {
 }
 
 TEST(ZmqLink, ConnecterMayComeFirst) {
+  const IpcEndpoint ipc;
   ZmqContext context;
-  std::array<char, 64> folder{"/tmp/mapl_zmq_test_XXXXXX"};
-  ASSERT_NE(::mkdtemp(folder.data()), nullptr);
-  const std::string endpoint = std::string("ipc://") + folder.data() + "/0-1";
+  const std::string endpoint = ipc.name();
   auto early = context.start(connecter(endpoint));
   auto late = context.open(binder(endpoint));
   ASSERT_TRUE(late.is_ok()) << late.status().to_string();
@@ -246,7 +246,7 @@ class Child {
   pid_t pid_ = -1;
 };
 
-Status last_word_after(int signal, const char* endpoint) {
+Status last_word_after(int signal, const std::string& endpoint) {
   const Child child;
   ZmqContext context;
   auto link = context.start(binder(endpoint));
@@ -258,7 +258,8 @@ Status last_word_after(int signal, const char* endpoint) {
 }
 
 TEST(ZmqLink, KilledPeerIsLost) {
-  for (const char* endpoint : {kAnyPort, "ipc://*"}) {
+  const IpcEndpoint ipc;
+  for (const std::string& endpoint : {std::string(kAnyPort), ipc.name()}) {
     const Status status = last_word_after(SIGKILL, endpoint);
     EXPECT_EQ(status.code(), Code::kPeerLost) << status.to_string();
     EXPECT_NE(status.message().find("broke"), std::string::npos) << status.message();
