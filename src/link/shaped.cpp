@@ -1,6 +1,7 @@
 #include "link/shaped.h"
 
 #include <fmt/format.h>
+#include <sys/prctl.h>
 
 #include <algorithm>
 #include <cmath>
@@ -94,6 +95,7 @@ class PipelinedLink : public Link {
   };
 
   void pump() {
+    prctl(PR_SET_TIMERSLACK, 1UL);  // the kernel may wake a thread 50 us late to save power
     std::unique_lock lock(mutex_);
     while (true) {
       changed_.wait(lock, [&] { return !queue_.empty() || closed_; });
