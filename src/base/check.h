@@ -1,4 +1,4 @@
-// MAPL_CHECK(condition, "what {} should be", x): for our own bugs only. Prints and stops the process.
+// MAPL_CHECK(condition, "what {} should be", x): for our own bugs only. Prints and stops.
 #pragma once
 
 #include <fmt/format.h>

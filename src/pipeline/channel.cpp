@@ -55,7 +55,12 @@ Status Channel::send(const Message& message, Bytes payload, int64_t token_id_byt
   frame.header.sent_ns = now_ns();
   frame.payload = std::move(payload);
   const Status status = link_.send(std::move(frame), in_seconds(options_.timeout_seconds));
-  if (!status.is_ok()) return status.in(where(message, /*sending=*/true));
+  if (!status.is_ok()) {
+    // A neighbour that gave up has said why before it went.
+    const Status health = link_.health();
+    const Status& reason = health.code() == Code::kAborted ? health : status;
+    return reason.in(where(message, /*sending=*/true));
+  }
   if (counting_) count(message.kind, bytes, token_id_bytes);
   return Status::ok();
 }

@@ -171,7 +171,7 @@ std::vector<Field> link_fields(Recipe& recipe) {
        {.choices = {"pipelined", "serial"}, .shared = kLocal}},
       {"timeout_seconds",
        &l.timeout_seconds,
-       "a step that takes longer has failed",
+       "a neighbour that lives may compute this long",
        {.least = 0.001, .shared = kLocal}},
       {"stages",
        &l.stages,

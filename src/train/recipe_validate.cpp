@@ -48,7 +48,9 @@ void check_link(const Recipe& recipe) {
           stages.size(), recipe.pipeline.stages);
   constexpr size_t kKeyLength = 40;  // 32 bytes in Z85
   for (size_t i = 0; i < stages.size(); ++i) {
-    require(stages[i].endpoint.find("://") != std::string::npos,
+    const bool listens = i > 0;  // stage 0 only connects
+    require((!listens && stages[i].endpoint.empty()) ||
+                stages[i].endpoint.find("://") != std::string::npos,
             "link.stages[{}].endpoint = \"{}\" must be an address, such as \"tcp://host:5555\"", i,
             stages[i].endpoint);
     require(stages[i].public_key.empty() || stages[i].public_key.size() == kKeyLength,

@@ -21,6 +21,7 @@ namespace mapl::train {
 namespace {
 
 constexpr int kPollMs = 50;
+constexpr int kUsersMistake = 2;
 
 struct Running {
   pid_t pid = -1;
@@ -81,6 +82,7 @@ int supervise(const std::vector<ChildProcess>& children, std::stop_token stop,
   for (const ChildProcess& child : children) running.push_back(start(child));
   int first_failure = 0;
   std::optional<Deadline> kill_at;
+  bool users_mistake = false;
   bool told = false;
   while (!running.empty()) {
     std::vector<pollfd> ends;
@@ -90,6 +92,7 @@ int supervise(const std::vector<ChildProcess>& children, std::stop_token stop,
       if ((ends[i].revents & POLLIN) == 0) continue;
       const int code = exit_code_of(running[i]);
       spdlog::info("{} ended with {}", running[i].name, code);
+      if (code == kUsersMistake) users_mistake = true;
       if (code != 0 && first_failure == 0) {
         first_failure = code;
         kill_at = in_seconds(grace_seconds);
@@ -103,7 +106,7 @@ int supervise(const std::vector<ChildProcess>& children, std::stop_token stop,
     }
     if (kill_at && Clock::now() >= *kill_at) signal_all(running, SIGKILL);
   }
-  return first_failure;
+  return users_mistake ? kUsersMistake : first_failure;
 }
 
 }  // namespace mapl::train

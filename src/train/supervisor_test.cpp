@@ -20,6 +20,10 @@ TEST(Supervisor, GivesTheExitCodeOfTheFirstFailure) {
   EXPECT_EQ(supervise({shell("kill -9 $$")}, {}), 128 + 9);
 }
 
+TEST(Supervisor, TheUsersMistakeIsTheCauseWhoeverFailsFirst) {
+  EXPECT_EQ(supervise({shell("exit 1"), shell("sleep 0.2; exit 2")}, {}), 2);
+}
+
 TEST(Supervisor, TheOthersDoNotOutliveAFailure) {
   const Deadline late = in_seconds(60);
   EXPECT_EQ(supervise({shell("exit 3"), shell("exec tail -f /dev/null")}, {}, 0.05), 3);
