@@ -12,12 +12,13 @@ namespace {
 
 // Query rows of a block: tall enough for the matrix products, low enough to waste few masked
 // scores.
-constexpr int64_t kBlock = 128;
+constexpr int64_t kBlock = 64;
 
 // One head of one sequence: [T, E], rows apart by the whole width.
 at::Tensor head_of(const at::Tensor& x, const Heads& heads, int64_t b, int64_t head) {
   const int64_t t = x.size(0) / heads.batch, width = x.size(1);
-  return x.as_strided({t, heads.size}, {width, 1}, b * t * width + head * heads.size);
+  return x.as_strided({t, heads.size}, {width, 1},
+                      x.storage_offset() + b * t * width + head * heads.size);
 }
 
 at::Tensor top(const at::Tensor& x, int64_t num_rows) { return x.narrow(0, 0, num_rows); }

@@ -14,8 +14,10 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// Rows whose logits exist at one time: enough for the matrix products.
-constexpr int64_t kChunk = 256;
+// Rows whose logits exist at one time: enough for the matrix products, and 16 MB where that allows.
+int64_t rows_per_chunk(int64_t vocab_size) {
+  return std::max<int64_t>(256, (1 << 22) / vocab_size);
+}
 
 void check_ids(const at::Tensor& ids, int64_t vocab_size) {
   if (!ids.is_cpu() || ids.numel() == 0) return;  // other devices check by themselves
@@ -49,8 +51,9 @@ at::Tensor loss_of(const at::Tensor& h_ND, const at::Tensor& weight_VD, const at
                    double divisor, HeadGradient* gradient) {
   const Ops& ops = Ops::of(h_ND);
   at::Tensor total = at::zeros({}, h_ND.options().dtype(at::kDouble));
-  for (int64_t first = 0; first < h_ND.size(0); first += kChunk) {
-    const int64_t rows = std::min(kChunk, h_ND.size(0) - first);
+  const int64_t chunk = rows_per_chunk(weight_VD.size(0));
+  for (int64_t first = 0; first < h_ND.size(0); first += chunk) {
+    const int64_t rows = std::min(chunk, h_ND.size(0) - first);
     const at::Tensor h = h_ND.narrow(0, first, rows);
     at::Tensor logits = at::mm(h, weight_VD.t());
     total += ops.cross_entropy_(logits, targets_N.narrow(0, first, rows), 1 / divisor);

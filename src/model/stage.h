@@ -49,8 +49,9 @@ class Stage {
   //   input    first stage: ids [B, T], int64; others: x [B*T, D], float32
   //   returns  [B*T, D], float32, in the autograd graph of `input` and of the parameters
   //
-  // backward() adds the gradients of the parameters to their grad() in place, and takes an undefined
-  // grad() as zero; torch::autograd::grad() can ask for that of `input` alone (model/gradient.h).
+  // backward() adds the gradients of the parameters to their grad() in place, and takes an
+  // undefined grad() as zero; torch::autograd::grad() can ask for that of `input` alone
+  // (model/gradient.h).
   at::Tensor forward(const at::Tensor& input, int64_t batch, int64_t sequence_length);
 
   // Sum of the cross entropy over all rows, divided by `divisor` (valid tokens of the global batch,
