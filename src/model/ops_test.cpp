@@ -135,6 +135,32 @@ TEST_P(OpsTest, RowsAreAddedWhereTheirIdsSay) {
   EXPECT_TRUE(sum.equal(want.to(torch::kFloat32))) << sum;
 }
 
+TEST(FusedOps, BitsDoNotDependOnTheNumberOfThreads) {
+  torch::manual_seed(8);
+  const int64_t n = 3 * 150;
+  const Heads heads{.batch = 3, .num_queries = 4, .num_key_values = 2, .size = 6};
+  const at::Tensor x = torch::randn({n, 24}), gain = torch::randn({24}), dy = torch::randn({n, 24});
+  const at::Tensor k = torch::randn({n, 12}), v = torch::randn({n, 12});
+  const auto results = [&](int num_threads) {
+    const int before = torch::get_num_threads();
+    torch::set_num_threads(num_threads);
+    const Ops& ops = Ops::fused();
+    const auto [y, rstd] = ops.norm(x, gain, 1e-5);
+    const Ops::NormGradient norm = ops.norm_backward(x, gain, rstd, dy, y);
+    const Ops::Attention forward = ops.attention(x, k, v, heads);
+    const auto d = ops.attention_backward(x, k, v, forward, dy, heads);
+    const Ops::SwigluGradient swiglu = ops.swiglu_backward(x, y, dy.clone());
+    at::Tensor logits = x.clone();
+    const at::Tensor loss = ops.cross_entropy_(logits, torch::arange(n) % 24, 0.1);
+    torch::set_num_threads(before);
+    return std::vector<at::Tensor>{y,       rstd,    norm.dx_ND, norm.dgain_D,    forward.out_ND,
+                                   d.dq_ND, d.dk_NG, d.dv_NG,    swiglu.dgate_NF, swiglu.dup_NF,
+                                   logits,  loss};
+  };
+  const auto one = results(1), three = results(3);
+  for (size_t i = 0; i < one.size(); ++i) EXPECT_TRUE(one[i].equal(three[i])) << "result " << i;
+}
+
 INSTANTIATE_TEST_SUITE_P(, OpsTest, testing::Values(&Ops::fused(), &Ops::composed()),
                          [](const auto& info) { return info.index == 0 ? "Fused" : "Composed"; });
 

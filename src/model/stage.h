@@ -46,7 +46,7 @@ class Stage {
   bool is_last() const;
 
   // Through this stage's layers.
-  //   input    first stage: ids [B, T], int64; others: x [B*T, D], float32
+  //   input    first stage: ids [B, T], int64, in [0, V); others: x [B*T, D], float32
   //   returns  [B*T, D], float32, in the autograd graph of `input` and of the parameters
   //
   // backward() adds the gradients of the parameters to their grad() in place, and takes an
@@ -58,7 +58,7 @@ class Stage {
   // so that the gradients of micro-batches add up to those of the mean). Final norm, head and loss
   // in one.
   //   x_ND     what forward() returned
-  //   targets  [B, T] or [B*T], int64
+  //   targets  [B, T] or [B*T], int64, in [0, V)
   //   returns  scalar, float32
   // REQUIRES: is_last().
   at::Tensor loss(const at::Tensor& x_ND, const at::Tensor& targets, double divisor);
