@@ -1,5 +1,6 @@
 #include "pipeline/boundary.h"
 
+#include <fmt/format.h>
 #include <torch/torch.h>
 
 namespace mapl::pipeline {
@@ -61,6 +62,18 @@ Result<at::Tensor> NextBoundary::recv_gradient(uint64_t step, uint32_t micro_bat
   auto grad_NR = end_.unpack_gradient(payload.value(), rows);
   if (!grad_NR.is_ok()) return grad_NR.status().in(channel_.where(message, /*sending=*/false));
   return grad_NR;
+}
+
+Status NextBoundary::check_basis(double orthogonality_error) const {
+  const std::string& projector = options_.codec.projector;
+  const bool held = projector == "stiefel" || projector == "frozen";
+  // Written so that NaN fails.
+  if (!held || orthogonality_error <= kMaxOrthogonalityError) return Status::ok();
+  return Status(Code::kCorrupt,
+                fmt::format("the basis of boundary {} is no longer orthonormal: max |A^T A - I| is "
+                            "{:.2e}, the limit {:.0e}",
+                            channel_.options().boundary, orthogonality_error,
+                            kMaxOrthogonalityError));
 }
 
 Status NextBoundary::recv_basis_gradient(uint64_t step) {

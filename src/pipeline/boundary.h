@@ -25,6 +25,9 @@ struct MicroBatchShape {
   int64_t num_ids() const { return batch * (sequence_length + 1); }
 };
 
+// INVARIANT of every step of every run, max abs(A^T A - I); a free projector is not held to it.
+constexpr double kMaxOrthogonalityError = 1e-6;
+
 struct BoundaryOptions {
   MicroBatchShape shape;
   codec::Options codec;
@@ -47,6 +50,9 @@ class NextBoundary {
                                      const at::Tensor& ids);
   // The gradient of z, [N, R].
   Result<at::Tensor> recv_gradient(uint64_t step, uint32_t micro_batch);
+
+  // kCorrupt when a basis that must be orthonormal is further from it than kMaxOrthogonalityError.
+  Status check_basis(double orthogonality_error) const;
 
   Status recv_basis_gradient(uint64_t step);  // and adds it to this end's
   Status send_basis(uint64_t step);

@@ -40,6 +40,17 @@ TEST(Boundary, AnotherPackingThanAgreedIsRefused) {
   EXPECT_EQ(activation.status().code(), Code::kCorrupt);
 }
 
+TEST(Boundary, ABasisThatDriftsIsRefusedUnlessItIsFree) {
+  const TwoStages run;
+  EXPECT_TRUE(run.stages[0]->next->check_basis(1e-6).is_ok());
+  EXPECT_EQ(run.stages[0]->next->check_basis(1.1e-6).code(), Code::kCorrupt);
+  EXPECT_EQ(run.stages[0]->next->check_basis(NAN).code(), Code::kCorrupt);
+  codec::Options free = test_codec();
+  free.projector = "free";
+  const TwoStages other(free);
+  EXPECT_TRUE(other.stages[0]->next->check_basis(0.3).is_ok());
+}
+
 TEST(Boundary, TheLimitOfALinkHoldsEveryMessage) {
   const TwoStages run;
   const uint64_t limit = max_payload_bytes(*run.stages[0]->sender, kTestShape, 2, 0);

@@ -53,7 +53,10 @@ Result<Step::Outcome> Step::train(const std::vector<Action>& actions, uint64_t s
 // ON ABORT: whatever happens inside, the neighbours hear of it before this stage leaves.
 Result<Step::Outcome> Step::guard(uint64_t step, const std::function<Result<Outcome>()>& body) try {
   auto outcome = body();
-  if (!outcome.is_ok()) abort(step, outcome.status().message());
+  if (!outcome.is_ok()) {
+    if (prev_) (void)prev_->end().basis_gradient();  // half of a step that does not count
+    abort(step, outcome.status().message());
+  }
   return outcome;
 } catch (const RunError& error) {
   const Status status = error.status().in(fmt::format("stage {}: step {}", options_.stage, step));
@@ -132,6 +135,10 @@ Result<Vote> Step::vote(uint64_t step, double loss, bool wants_stop, bool traine
     vote.wants_stop |= wants_stop;
   }
   StageReport own = report();
+  if (next_) {
+    const Status held = next_->check_basis(own.orthogonality_error);
+    if (!held.is_ok()) return held.in(fmt::format("stage {}: step {}", options_.stage, step));
+  }
   if (trained) {
     const double before = vote.squared_norm;
     vote.squared_norm = optimizer_.add_squared_norm(before);

@@ -22,7 +22,8 @@ class Trainer {
   //   ERRORS  UserError about the data (stage 0) or the weights to start from.
   Trainer(const Recipe& recipe, int stage, Assembly& assembly, link::Link* prev, link::Link* next);
 
-  // Checks with both neighbours that they run the same thing.
+  // Checks with both neighbours that they run the same thing, and starts from one basis at both
+  // ends of each boundary: the sender's.
   Status greet();
 
   // Step `step`, from 0.
@@ -41,6 +42,8 @@ class Trainer {
   math::Optimizer& optimizer() { return optimizer_; }
 
  private:
+  Status share_bases();
+
   const Recipe& recipe_;
   int stage_;
   math::Optimizer optimizer_;
