@@ -35,7 +35,7 @@ struct AnchorOptions {
   std::string name;         // global prefix of its tensors, e.g. "boundary.2.sender.anchor"
   std::string kind;         // none, static, factorized, full
   int64_t rank = 32;        // of factorized
-  uint64_t seed = 0;        // of what is frozen: the same for every anchor of a run
+  uint64_t seed = 0;        // of what is frozen: the same at both ends of a boundary
   at::Tensor embedding_VD;  // what trained tables start from; its device and shape are the anchor's
 };
 

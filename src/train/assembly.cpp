@@ -6,17 +6,23 @@
 #include <map>
 #include <set>
 
+#include "base/rng.h"
+
 namespace mapl::train {
 namespace {
 
-std::shared_ptr<codec::Anchor> anchor_for(const Recipe& recipe, const std::string& name) {
+// `place` names what shares the anchor's frozen projection P: a boundary, or the whole run. WHY not
+// one P for all boundaries: each then restores the same directions of what a token is, and no
+// others.
+std::shared_ptr<codec::Anchor> anchor_for(const Recipe& recipe, const std::string& name,
+                                          const std::string& place) {
   const codec::Options& boundary = recipe.boundary;
   if (boundary.anchor == "none") return nullptr;
   return codec::make_anchor(
       {.name = name,
        .kind = boundary.anchor,
        .rank = boundary.anchor_rank > 0 ? boundary.anchor_rank : boundary.rank,
-       .seed = static_cast<uint64_t>(recipe.training.seed),
+       .seed = derive_seed(static_cast<uint64_t>(recipe.training.seed), place),
        .embedding_VD = model::initial_value(recipe.model, "model.embed_tokens.weight",
                                             static_cast<uint64_t>(recipe.training.seed))
                            .to(recipe.training.device)});
@@ -54,16 +60,19 @@ Assembly::Assembly(const Recipe& recipe, int stage) {
   const int64_t before = span.first_layer;
   const int64_t after = span.first_layer + span.num_layers;
   const bool shared = recipe.boundary.anchor_sharing == "stage";
-  auto of_stage = shared ? anchor_for(recipe, fmt::format("stage.{}.anchor", before)) : nullptr;
+  const auto of_stage =
+      shared ? anchor_for(recipe, fmt::format("stage.{}.anchor", before), "run") : nullptr;
+  const auto of_boundary = [&](int64_t boundary, const char* end) {
+    const std::string place = fmt::format("boundary.{}", boundary);
+    return shared ? of_stage : anchor_for(recipe, place + "." + end + ".anchor", place);
+  };
   if (!first) {
-    auto anchor =
-        shared ? of_stage : anchor_for(recipe, fmt::format("boundary.{}.receiver.anchor", before));
-    prev_end_ = std::make_unique<codec::ReceiverEnd>(end_options(recipe, before, anchor));
+    prev_end_ = std::make_unique<codec::ReceiverEnd>(
+        end_options(recipe, before, of_boundary(before, "receiver")));
   }
   if (!last) {
-    auto anchor =
-        shared ? of_stage : anchor_for(recipe, fmt::format("boundary.{}.sender.anchor", after));
-    next_end_ = std::make_unique<codec::SenderEnd>(end_options(recipe, after, anchor));
+    next_end_ = std::make_unique<codec::SenderEnd>(
+        end_options(recipe, after, of_boundary(after, "sender")));
   }
 }
 

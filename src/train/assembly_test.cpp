@@ -53,6 +53,14 @@ TEST(Assembly, ATableSharedByAStageIsOneParameter) {
   EXPECT_EQ(count(small.recipe({"boundary.anchor_sharing=stage"})), 1);
 }
 
+TEST(Assembly, EachBoundaryHasAnAnchorProjectionOfItsOwn) {
+  const SmallRun small;
+  const auto state = all_state(small.recipe());
+  const at::Tensor& sender = state.at("boundary.2.sender.anchor.projection");
+  EXPECT_TRUE(torch::equal(sender, state.at("boundary.2.receiver.anchor.projection")));
+  EXPECT_FALSE(torch::equal(sender, state.at("boundary.4.sender.anchor.projection")));
+}
+
 TEST(Assembly, MuonMovesTheMatricesOfTheBlocksAndSpelTheBasis) {
   const SmallRun small;
   Assembly assembly(small.recipe({"pipeline.stages=2"}), 0);
