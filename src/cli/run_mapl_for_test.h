@@ -14,9 +14,9 @@ struct Ran {
   std::string output;  // stdout and stderr
 };
 
-// `arguments` as a shell takes them.
-inline Ran run_mapl(const std::string& arguments) {
-  const std::string command = std::string(MAPL_BINARY) + " " + arguments + " 2>&1";
+// `arguments` as a shell takes them; `before` is what that shell does first.
+inline Ran run_mapl(const std::string& arguments, const std::string& before = "") {
+  const std::string command = before + MAPL_BINARY + " " + arguments + " 2>&1";
   std::FILE* pipe = popen(command.c_str(), "r");
   Ran ran;
   std::array<char, 4096> buffer;

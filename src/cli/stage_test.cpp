@@ -6,6 +6,8 @@
 #include <future>
 
 #include "cli/run_mapl_for_test.h"
+#include "link/hello.h"
+#include "link/zmq.h"
 
 namespace mapl::cli {
 namespace {
@@ -75,15 +77,39 @@ TEST(Stage, ANeighbourWithAnotherRecipeIsNamedOnBothSides) {
   }
 }
 
+// The test itself is stage 0, of a version to come.
+TEST(Stage, ANeighbourOfAnotherVersionIsNamedWithWhatToDo) {
+  const train::SmallRun small;
+  const Machines machines(small);
+  auto last = std::async(std::launch::async, [&] { return run_mapl(machines.stage(1, 0, 1, 1)); });
+  link::ZmqContext context;
+  link::ZmqOptions options;
+  options.endpoint = "tcp://127.0.0.1:" + std::to_string(machines.port);
+  options.own = link::read_secret_key(small.folder() + "/key-0");
+  options.peer_public_key = machines.keys[1];
+  auto link = context.open(options);
+  ASSERT_TRUE(link.is_ok()) << link.status().message();
+  const link::Hello future{
+      .mapl_version = "99.1.0", .recipe_hash = 1, .stage = 0, .num_stages = 2};
+  link::Hello expected = future;
+  expected.stage = 1;
+  const Status greeted = link::greet(*link.value(), future, expected, in_seconds(30));
+  EXPECT_NE(greeted.message().find("install the same version"), std::string::npos)
+      << greeted.message();
+  const Ran ran = last.get();
+  EXPECT_EQ(ran.exit_code, 1) << ran.output;
+  EXPECT_NE(ran.output.find("99.1.0"), std::string::npos) << ran.output;
+  EXPECT_NE(ran.output.find("install the same version"), std::string::npos) << ran.output;
+}
+
 // Stage 1 holds the key of machine 2 and says so in its own recipe; stage 0 expects machine 1.
 TEST(Stage, ANeighbourWithAnotherKeyIsRefused) {
   const train::SmallRun small;
   const Machines machines(small);
   auto last = std::async(std::launch::async, [&] {
-    return run_mapl("--version >/dev/null; timeout 20 " + std::string(MAPL_BINARY) + " " +
-                    machines.stage(1, 0, 2, 2));
+    return run_mapl(machines.stage(1, 0, 2, 2, "--set link.connect_seconds=5"));
   });
-  const Ran first = run_mapl(machines.stage(0, 0, 1, 0));
+  const Ran first = run_mapl(machines.stage(0, 0, 1, 0, "--set link.connect_seconds=5"));
   EXPECT_EQ(first.exit_code, 1) << first.output;
   EXPECT_NE(first.output.find("key"), std::string::npos) << first.output;
   EXPECT_NE(last.get().exit_code, 0);

@@ -50,6 +50,39 @@ TEST(Train, IdsBeyondTheVocabularyEndTheRunWithFileAndPosition) {
   EXPECT_NE(ran.output.find("train_0000.bin"), std::string::npos) << ran.output;
 }
 
+// A limit on file sizes fails a write as a full disk does; the logs and metrics stay below it.
+TEST(Train, AFullDiskWhileSavingLeavesNoHalfCheckpoint) {
+  const train::SmallRun small;
+  const std::string folder = small.folder() + "/run";
+  const Ran ran = run_mapl("train " + small.recipe_file() +
+                               " --set link.kind=zmq --set checkpoint.interval=2 --run " + folder,
+                           "trap '' XFSZ; ulimit -f 20; ");  // 10 KiB; a stage's weights take 20
+  EXPECT_EQ(ran.exit_code, 1) << ran.output;
+  EXPECT_NE(ran.output.find("cannot write " + folder + "/checkpoints/step-2/"), std::string::npos)
+      << ran.output;
+  EXPECT_NE(ran.output.find("make room"), std::string::npos) << ran.output;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(folder + "/checkpoints")) {
+    EXPECT_TRUE(entry.is_directory()) << entry.path() << " was left behind";
+  }
+  EXPECT_EQ(run_mapl("eval " + folder).exit_code, 2);
+}
+
+// libtorch-dev brings the reference BLAS along; OpenBLAS must be asked for.
+TEST(Train, TheReferenceBlasIsWarnedOfWithTheFix) {
+  const std::string folder = "/usr/lib/" MAPL_MULTIARCH "/blas";
+  if (!std::filesystem::exists(folder + "/libblas.so.3")) {
+    GTEST_SKIP() << "no reference BLAS in " << folder;
+  }
+  const train::SmallRun small;
+  const std::string words = "train " + small.recipe_file() + " --set training.steps=1 --run " +
+                            small.folder();
+  const Ran slow = run_mapl(words + "/slow", "export LD_LIBRARY_PATH=" + folder + "; ");
+  EXPECT_EQ(slow.exit_code, 0) << slow.output;
+  EXPECT_NE(slow.output.find("apt-get install libopenblas-dev"), std::string::npos) << slow.output;
+  const Ran fast = run_mapl(words + "/fast");
+  EXPECT_EQ(fast.output.find("libopenblas-dev"), std::string::npos) << fast.output;
+}
+
 // A run that goes on until it is told to end.
 class LongRun {
  public:

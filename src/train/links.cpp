@@ -12,7 +12,6 @@
 namespace mapl::train {
 namespace {
 
-constexpr double kConnectSeconds = 60;
 constexpr double kGoodbyeSeconds = 5;
 
 link::LinkOptions link_options(int neighbour, uint64_t max_payload_bytes) {
@@ -84,7 +83,7 @@ Result<StageLinks> open_links(const Recipe& recipe, int stage, Assembly& assembl
     next = start_link(recipe, stage, stage + 1, next_payload_limit(recipe, assembly), context,
                       identity);
   }
-  const Deadline deadline = in_seconds(kConnectSeconds);
+  const Deadline deadline = in_seconds(recipe.link.connect_seconds);
   for (link::ZmqLink* link : {prev.get(), next.get()}) {
     if (link == nullptr) continue;
     const Status status = link->wait_connected(deadline);

@@ -72,6 +72,7 @@ struct Recipe {
     double bandwidth_mbps = 0.0;      // of each direction of each boundary; 0 = not limited
     double latency_ms = 0.0;          // one way
     std::string meter = "pipelined";  // pipelined, serial
+    double connect_seconds = 60.0;    // how long to wait at the start for the neighbours
     double timeout_seconds = 600.0;   // a neighbour that lives may compute this long
     std::vector<Peer> stages;         // one each, for runs across machines; empty: this machine
   } link;

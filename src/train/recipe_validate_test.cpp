@@ -113,7 +113,7 @@ TEST(Validate, RefusesZeroWhereNothingWouldHappen) {
        {"training.steps", "training.sequence_length", "training.global_batch_size",
         "training.microbatch_size", "training.threads", "pipeline.stages", "boundary.rank",
         "boundary.group_size", "metrics.log_freq", "validation.num_sequences",
-        "link.timeout_seconds"})
+        "link.connect_seconds", "link.timeout_seconds"})
     expect_refused({std::string(key) + "=0"}, {key, "0"});
 }
 

@@ -143,7 +143,7 @@ math::NamedTensors load_weights(const std::string& path) {
   if (fs::path(path).filename().string().starts_with("step-")) {
     return checkpoint::load_checkpoint(path).tensors;
   }
-  for (const fs::path root : {fs::path(path), fs::path(path) / "checkpoints"}) {
+  for (const fs::path& root : {fs::path(path), fs::path(path) / "checkpoints"}) {
     if (const auto latest = checkpoint::latest_checkpoint(root.string())) {
       return checkpoint::load_checkpoint(*latest).tensors;
     }

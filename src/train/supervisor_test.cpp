@@ -1,7 +1,10 @@
 #include "train/supervisor.h"
 
 #include <gtest/gtest.h>
+#include <stdlib.h>
+#include <sys/stat.h>
 
+#include <filesystem>
 #include <thread>
 
 #include "base/clock.h"
@@ -21,7 +24,15 @@ TEST(Supervisor, GivesTheExitCodeOfTheFirstFailure) {
 }
 
 TEST(Supervisor, TheUsersMistakeIsTheCauseWhoeverFailsFirst) {
-  EXPECT_EQ(supervise({shell("exit 1"), shell("sleep 0.2; exit 2")}, {}), 2);
+  std::string folder = (std::filesystem::temp_directory_path() / "mapl-test-XXXXXX").string();
+  ASSERT_NE(mkdtemp(folder.data()), nullptr);
+  const std::string fifo = folder + "/fifo";
+  ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
+  // The reader sees the end of the file when the writer has ended, with the exit code 1.
+  EXPECT_EQ(supervise({shell("exec 3> " + fifo + "; exit 1"), shell("cat " + fifo + "; exit 2")},
+                      {}),
+            2);
+  std::filesystem::remove_all(folder);
 }
 
 TEST(Supervisor, TheOthersDoNotOutliveAFailure) {
