@@ -23,7 +23,9 @@ TEST(Step, AllStagesLearnOfOneLossAndOneNorm) {
     EXPECT_EQ(outcomes[0]->value().squared_norm, outcomes[1]->value().squared_norm);
     EXPECT_EQ(outcomes[0]->value().reports.size(), 2u);
     if (step == 0) first = outcomes[0]->value().loss;
-    if (step == 4) EXPECT_LT(outcomes[0]->value().loss, first);
+    if (step == 4) {
+      EXPECT_LT(outcomes[0]->value().loss, first);
+    }
   }
   EXPECT_EQ(run.stages[0]->sender->state_hash(), run.stages[1]->receiver->state_hash());
 }
