@@ -67,11 +67,11 @@ void codec_both_legs(benchmark::State& state, const Shape& shape, const std::str
   for (auto _ : state) {
     const codec::MessageKey key{.micro_batch = micro_batch++};
     const at::Tensor z_NR = sender.project(x_ND, ids_N);
-    at::Tensor received = receiver.unpack(sender.pack(z_NR.detach(), key), shape.rows).value();
+    at::Tensor received = receiver.unpack(sender.pack(z_NR.detach(), key), shape.rows, key).value();
     received.requires_grad_(true);
     receiver.restore(received, ids_N).backward(grad_ND);
     const auto grad =
-        sender.unpack_gradient(receiver.pack_gradient(received.grad(), key), shape.rows);
+        sender.unpack_gradient(receiver.pack_gradient(received.grad(), key), shape.rows, key);
     z_NR.backward(grad.value());
     state.PauseTiming();
     x_ND.mutable_grad() = at::Tensor();

@@ -43,7 +43,7 @@ Lines matches(const std::string& text, const std::string& pattern, const std::st
 // code.
 Lines recipe_keys() {
   static const std::regex heading(R"(## \[(\w+)\])");
-  static const std::regex row(R"(\| `(\w+)` \|.*)");
+  static const std::regex row(R"(\| `([\w-]+)` \|.*)");
   Lines keys;
   std::string section;
   for (const std::string& line : read_text("docs/recipe.md").lines) {

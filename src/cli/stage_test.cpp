@@ -89,8 +89,7 @@ TEST(Stage, ANeighbourOfAnotherVersionIsNamedWithWhatToDo) {
   options.peer_public_key = machines.keys[1];
   auto link = context.open(options);
   ASSERT_TRUE(link.is_ok()) << link.status().message();
-  const link::Hello future{
-      .mapl_version = "99.1.0", .recipe_hash = 1, .stage = 0, .num_stages = 2};
+  const link::Hello future{.mapl_version = "99.1.0", .recipe_hash = 1, .stage = 0, .num_stages = 2};
   link::Hello expected = future;
   expected.stage = 1;
   const Status greeted = link::greet(*link.value(), future, expected, in_seconds(30));

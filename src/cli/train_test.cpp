@@ -74,8 +74,8 @@ TEST(Train, TheReferenceBlasIsWarnedOfWithTheFix) {
     GTEST_SKIP() << "no reference BLAS in " << folder;
   }
   const train::SmallRun small;
-  const std::string words = "train " + small.recipe_file() + " --set training.steps=1 --run " +
-                            small.folder();
+  const std::string words =
+      "train " + small.recipe_file() + " --set training.steps=1 --run " + small.folder();
   const Ran slow = run_mapl(words + "/slow", "export LD_LIBRARY_PATH=" + folder + "; ");
   EXPECT_EQ(slow.exit_code, 0) << slow.output;
   EXPECT_NE(slow.output.find("apt-get install libopenblas-dev"), std::string::npos) << slow.output;

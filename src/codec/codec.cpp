@@ -10,6 +10,7 @@
 #include <optional>
 
 #include "base/check.h"
+#include "base/rng.h"
 #include "codec/projector.h"
 #include "math/stiefel.h"
 
@@ -37,6 +38,19 @@ at::Tensor host_floats(const at::Tensor& x) {
   return x.detach().to(at::kCPU, at::kFloat).contiguous();
 }
 
+PackingOptions packing_options(const Options& options, int64_t columns) {
+  return {.columns = columns,
+          .group_size = options.group_size,
+          .hadamard = options.hadamard,
+          .topk = options.topk,
+          .topk_feedback = options.topk_feedback,
+          .rvq_group_size = options.rvq_group_size,
+          .rvq_rounds = options.rvq_rounds,
+          .rvq_entries = options.rvq_entries,
+          .rvq_warmup_steps = options.rvq_warmup_steps,
+          .rvq_decay = options.rvq_decay};
+}
+
 double squared_norm(const at::Tensor& x) {
   const at::Tensor flat = x.detach().reshape({-1});
   return at::dot(flat, flat).item<double>();
@@ -55,7 +69,10 @@ void validate(const Options& options, int64_t hidden_size) {
     require_rank("rank", options.rank, hidden_size);
   }
   if (options.anchor_rank != 0) require_rank("anchor_rank", options.anchor_rank, hidden_size);
-  make_packing(options.activation, {.group_size = options.group_size});
+  const int64_t columns = options.projector == "identity" ? hidden_size : options.rank;
+  for (const std::string& packing : {options.activation, options.gradient}) {
+    make_packing(packing, packing_options(options, columns));
+  }
 }
 
 namespace {
@@ -63,7 +80,7 @@ namespace {
 // What the two ends have in common: the same projector from the same seed, both packings, an
 // anchor.
 struct End {
-  explicit End(const EndOptions& options)
+  End(const EndOptions& options, const char* side)
       : projector({.kind = options.codec.projector,
                    .boundary = options.boundary,
                    .hidden_size = options.hidden_size,
@@ -71,39 +88,70 @@ struct End {
                    .seed = options.seed,
                    .device = options.device}),
         prefix(fmt::format("boundary.{}.", options.boundary)),
+        side(side),
         hidden_size(options.hidden_size),
         device(options.device),
-        anchor(options.anchor),
-        activation(
-            make_packing(options.codec.activation, packing_options(options, Leg::kActivation))),
-        gradient(make_packing(options.codec.gradient, packing_options(options, Leg::kGradient))) {}
+        anchor(options.anchor) {
+    const bool is_sender = this->side == "sender";
+    activation = leg(options, Leg::kActivation, is_sender);
+    gradient = leg(options, Leg::kGradient, !is_sender);
+  }
 
-  static PackingOptions packing_options(const EndOptions& options, Leg leg) {
-    return {.leg = leg, .group_size = options.codec.group_size};
+  std::unique_ptr<Packing> leg(const EndOptions& options, Leg leg, bool packs) const {
+    const bool is_activation = leg == Leg::kActivation;
+    PackingOptions chosen = packing_options(options.codec, projector.width());
+    chosen.leg = leg;
+    chosen.packs = packs;
+    chosen.rows = options.rows;
+    chosen.seed = derive_seed(options.seed, prefix + (is_activation ? "activation" : "gradient"));
+    chosen.forward = is_activation ? nullptr : activation.get();
+    return make_packing(is_activation ? options.codec.activation : options.codec.gradient, chosen);
   }
 
   const at::Tensor& basis() const { return projector.basis(); }
 
-  // Of what is synchronised: nothing, unless the basis is trained.
-  int64_t sync_bytes() const {
+  // Of a basis that is synchronised: nothing, unless it is trained.
+  int64_t basis_bytes() const {
     return projector.rule() ? basis().numel() * static_cast<int64_t>(sizeof(float)) : 0;
   }
 
   uint64_t state_hash() const {
-    return basis().defined() ? hash_bytes(bytes_of(host_floats(basis()))) : hash_bytes(ByteSpan());
+    uint64_t hash =
+        basis().defined() ? hash_bytes(bytes_of(host_floats(basis()))) : hash_bytes(ByteSpan());
+    for (const Packing* leg : {activation.get(), gradient.get()}) {
+      for (const at::Tensor& tensor : leg->shared()) hash = hash_bytes(bytes_of(tensor), hash);
+    }
+    return hash;
   }
 
-  Result<at::Tensor> unpack(Packing& packing, ByteSpan bytes, int64_t rows) const {
-    auto values = packing.unpack(bytes, rows, projector.width());
+  void commit() {
+    activation->commit();
+    gradient->commit();
+  }
+  void abort() {
+    activation->abort();
+    gradient->abort();
+    if (basis().defined()) basis().mutable_grad().reset();
+  }
+
+  // A sync is values of the basis, then what the leg that this end packs announces.
+  static Bytes joined(Bytes first, const Bytes& second) {
+    first.insert(first.end(), second.begin(), second.end());
+    return first;
+  }
+
+  Result<at::Tensor> unpack(Packing& packing, ByteSpan bytes, int64_t rows,
+                            const MessageKey& key) const {
+    auto values = packing.unpack(bytes, rows, projector.width(), key);
     if (values.is_ok()) values.value() = values.value().to(device);
     return values;
   }
 
   // Bytes of a basis or of its gradient, checked; undefined when nothing is synchronised.
-  Result<at::Tensor> read_sync(ByteSpan bytes, const char* what) const {
-    if (static_cast<int64_t>(bytes.size()) != sync_bytes()) {
+  Result<at::Tensor> read_basis(ByteSpan bytes, const char* what) const {
+    if (static_cast<int64_t>(bytes.size()) != basis_bytes()) {
       return Status(Code::kCorrupt, fmt::format("{}{} takes {} bytes, {} arrived", prefix, what,
-                                                sync_bytes(), bytes.size()));
+                                                basis_bytes(), bytes.size()));
     }
     if (bytes.empty()) return at::Tensor();
     at::Tensor values = torch::empty(basis().sizes(), torch::kFloat);
@@ -121,9 +169,25 @@ struct End {
                "{}: one id for each row", prefix);
   }
 
-  math::NamedTensors state(const char* side) const {
+  // Cuts a sync of the other end in two; kCorrupt on a wrong length.
+  Result<std::pair<ByteSpan, ByteSpan>> split(ByteSpan bytes, int64_t announced) const {
+    const int64_t expected = basis_bytes() + announced;
+    if (static_cast<int64_t>(bytes.size()) != expected) {
+      return Status(Code::kCorrupt, fmt::format("{}: a sync takes {} bytes, {} arrived", prefix,
+                                                expected, bytes.size()));
+    }
+    const auto first = static_cast<size_t>(basis_bytes());
+    return std::pair(bytes.first(first), bytes.subspan(first));
+  }
+
+  math::NamedTensors state() const {
     math::NamedTensors named;
     if (basis().defined()) named.emplace_back(prefix + side + ".basis", basis());
+    for (const auto& [leg, name] :
+         {std::pair(activation.get(), ".activation."), std::pair(gradient.get(), ".gradient.")}) {
+      for (auto& [key, tensor] : leg->state())
+        named.emplace_back(prefix + side + name + key, tensor);
+    }
     if (anchor) {
       for (auto& tensor : anchor->state()) named.push_back(std::move(tensor));
     }
@@ -132,6 +196,7 @@ struct End {
 
   Projector projector;
   std::string prefix;
+  std::string side;
   int64_t hidden_size;
   at::Device device;
   std::shared_ptr<Anchor> anchor;
@@ -148,7 +213,7 @@ Bytes to_bytes(const at::Tensor& x) {
 }  // namespace
 
 struct SenderEnd::Impl : End {
-  using End::End;
+  explicit Impl(const EndOptions& options) : End(options, "sender") {}
   std::optional<double> energy_kept;  // of the first micro-batch since it was asked for
 };
 
@@ -156,14 +221,14 @@ SenderEnd::SenderEnd(const EndOptions& options) : impl_(std::make_unique<Impl>(o
 SenderEnd::~SenderEnd() = default;
 
 int64_t SenderEnd::width() const { return impl_->projector.width(); }
+const Packing& SenderEnd::activation() const { return *impl_->activation; }
+const Packing& SenderEnd::gradient() const { return *impl_->gradient; }
 int64_t SenderEnd::activation_bytes(int64_t rows) const {
   return impl_->activation->packed_bytes(rows, width());
 }
 int64_t SenderEnd::gradient_bytes(int64_t rows) const {
   return impl_->gradient->packed_bytes(rows, width());
 }
-int64_t SenderEnd::basis_bytes() const { return impl_->sync_bytes(); }
-int64_t SenderEnd::basis_gradient_bytes() const { return impl_->sync_bytes(); }
 
 at::Tensor SenderEnd::project(const at::Tensor& x_ND, const at::Tensor& ids_N) {
   impl_->check_rows(x_ND, impl_->hidden_size, ids_N);
@@ -180,24 +245,41 @@ Bytes SenderEnd::pack(const at::Tensor& z_NR, const MessageKey& key) {
   return impl_->activation->pack(z_NR, key);
 }
 
-Result<at::Tensor> SenderEnd::unpack_gradient(ByteSpan bytes, int64_t rows) {
-  return impl_->unpack(*impl_->gradient, bytes, rows);
-}
-
-Status SenderEnd::add_basis_gradient(ByteSpan bytes) {
-  auto half_DR = impl_->read_sync(bytes, "basis gradient");
-  if (!half_DR.is_ok() || bytes.empty()) return half_DR.status();
-  at::Tensor basis_DR = impl_->basis();
-  at::Tensor& sum_DR = basis_DR.mutable_grad();
-  if (sum_DR.defined()) {
-    sum_DR.add_(half_DR.value());
-  } else {
-    sum_DR = half_DR.value();
-  }
-  return Status::ok();
+Result<at::Tensor> SenderEnd::unpack_gradient(ByteSpan bytes, int64_t rows, const MessageKey& key) {
+  return impl_->unpack(*impl_->gradient, bytes, rows, key);
 }
 
 Bytes SenderEnd::basis() const { return basis_bytes() > 0 ? to_bytes(impl_->basis()) : Bytes(); }
+int64_t SenderEnd::basis_bytes() const { return impl_->basis_bytes(); }
+
+Status SenderEnd::read_sync(ByteSpan bytes, uint64_t step) {
+  const auto parts = impl_->split(bytes, impl_->gradient->announced_bytes(step));
+  if (!parts.is_ok()) return parts.status();
+  auto half_DR = impl_->read_basis(parts.value().first, "basis gradient");
+  if (!half_DR.is_ok()) return half_DR.status();
+  if (half_DR.value().defined()) {
+    at::Tensor basis_DR = impl_->basis();
+    at::Tensor& sum_DR = basis_DR.mutable_grad();
+    if (sum_DR.defined()) {
+      sum_DR.add_(half_DR.value());
+    } else {
+      sum_DR = half_DR.value();
+    }
+  }
+  return impl_->gradient->read_announced(parts.value().second, step);
+}
+
+Bytes SenderEnd::sync(uint64_t step) {
+  return End::joined(basis(), impl_->activation->announce(step));
+}
+int64_t SenderEnd::sync_bytes(uint64_t step) const {
+  return basis_bytes() + impl_->activation->announced_bytes(step);
+}
+int64_t SenderEnd::read_sync_bytes(uint64_t step) const {
+  return basis_bytes() + impl_->gradient->announced_bytes(step);
+}
+void SenderEnd::commit() { impl_->commit(); }
+void SenderEnd::abort() { impl_->abort(); }
 
 uint64_t SenderEnd::state_hash() const { return impl_->state_hash(); }
 
@@ -212,7 +294,7 @@ std::vector<math::Parameter> SenderEnd::parameters() {
   return all;
 }
 
-math::NamedTensors SenderEnd::state() { return impl_->state("sender"); }
+math::NamedTensors SenderEnd::state() { return impl_->state(); }
 
 double SenderEnd::energy_kept() {
   if (!impl_->basis().defined()) return 1.0;
@@ -226,24 +308,24 @@ double SenderEnd::orthogonality_error() const {
 }
 
 struct ReceiverEnd::Impl : End {
-  using End::End;
+  explicit Impl(const EndOptions& options) : End(options, "receiver") {}
 };
 
 ReceiverEnd::ReceiverEnd(const EndOptions& options) : impl_(std::make_unique<Impl>(options)) {}
 ReceiverEnd::~ReceiverEnd() = default;
 
 int64_t ReceiverEnd::width() const { return impl_->projector.width(); }
+const Packing& ReceiverEnd::activation() const { return *impl_->activation; }
+const Packing& ReceiverEnd::gradient() const { return *impl_->gradient; }
 int64_t ReceiverEnd::activation_bytes(int64_t rows) const {
   return impl_->activation->packed_bytes(rows, width());
 }
 int64_t ReceiverEnd::gradient_bytes(int64_t rows) const {
   return impl_->gradient->packed_bytes(rows, width());
 }
-int64_t ReceiverEnd::basis_bytes() const { return impl_->sync_bytes(); }
-int64_t ReceiverEnd::basis_gradient_bytes() const { return impl_->sync_bytes(); }
 
-Result<at::Tensor> ReceiverEnd::unpack(ByteSpan bytes, int64_t rows) {
-  return impl_->unpack(*impl_->activation, bytes, rows);
+Result<at::Tensor> ReceiverEnd::unpack(ByteSpan bytes, int64_t rows, const MessageKey& key) {
+  return impl_->unpack(*impl_->activation, bytes, rows, key);
 }
 
 at::Tensor ReceiverEnd::restore(const at::Tensor& z_NR, const at::Tensor& ids_N) {
@@ -255,23 +337,40 @@ Bytes ReceiverEnd::pack_gradient(const at::Tensor& grad_NR, const MessageKey& ke
   return impl_->gradient->pack(grad_NR, key);
 }
 
-Bytes ReceiverEnd::basis_gradient() {
-  if (basis_gradient_bytes() == 0) return {};
-  at::Tensor basis_DR = impl_->basis();
-  at::Tensor& half_DR = basis_DR.mutable_grad();
-  if (!half_DR.defined()) return Bytes(basis_gradient_bytes());
-  Bytes bytes = to_bytes(half_DR);
-  half_DR.reset();
-  return bytes;
-}
-
 Status ReceiverEnd::set_basis(ByteSpan bytes) {
-  const auto basis_DR = impl_->read_sync(bytes, "basis");
+  const auto basis_DR = impl_->read_basis(bytes, "basis");
   if (!basis_DR.is_ok() || bytes.empty()) return basis_DR.status();
   at::NoGradGuard no_grad;
   impl_->basis().copy_(basis_DR.value());
   return Status::ok();
 }
+int64_t ReceiverEnd::basis_bytes() const { return impl_->basis_bytes(); }
+
+Bytes ReceiverEnd::sync(uint64_t step) {
+  Bytes half(static_cast<size_t>(basis_bytes()));
+  if (basis_bytes() > 0) {
+    at::Tensor basis_DR = impl_->basis();
+    at::Tensor& half_DR = basis_DR.mutable_grad();
+    if (half_DR.defined()) half = to_bytes(half_DR);
+    half_DR.reset();
+  }
+  return End::joined(std::move(half), impl_->gradient->announce(step));
+}
+
+Status ReceiverEnd::read_sync(ByteSpan bytes, uint64_t step) {
+  const auto parts = impl_->split(bytes, impl_->activation->announced_bytes(step));
+  if (!parts.is_ok()) return parts.status();
+  const Status status = impl_->activation->read_announced(parts.value().second, step);
+  return status.is_ok() ? set_basis(parts.value().first) : status;
+}
+int64_t ReceiverEnd::sync_bytes(uint64_t step) const {
+  return basis_bytes() + impl_->gradient->announced_bytes(step);
+}
+int64_t ReceiverEnd::read_sync_bytes(uint64_t step) const {
+  return basis_bytes() + impl_->activation->announced_bytes(step);
+}
+void ReceiverEnd::commit() { impl_->commit(); }
+void ReceiverEnd::abort() { impl_->abort(); }
 
 uint64_t ReceiverEnd::state_hash() const { return impl_->state_hash(); }
 
@@ -279,6 +378,6 @@ std::vector<math::Parameter> ReceiverEnd::parameters() {
   return impl_->anchor ? impl_->anchor->parameters() : std::vector<math::Parameter>();
 }
 
-math::NamedTensors ReceiverEnd::state() { return impl_->state("receiver"); }
+math::NamedTensors ReceiverEnd::state() { return impl_->state(); }
 
 }  // namespace mapl::codec

@@ -6,10 +6,14 @@
 // The maths of an end is ordinary autograd (project, restore); the bytes are outside it (pack,
 // unpack), so the gradient passes the packing straight through. pipeline/ ties the halves together.
 //
-// Shared state (the basis A) is owned by the sender. Once per step, after the last backward:
-//   receiver.basis_gradient() -> sender.add_basis_gradient(); the optimiser steps on
-//   sender.parameters(); sender.basis() -> receiver.set_basis(). Then both ends' state_hash()
-//   agree.
+// Both ends share state: the basis A, which the sender owns, and what a packing learns. It changes
+// at the end of a step, at both ends or at none:
+//
+//   after the last backward   sender.read_sync(receiver.sync())    half of A's gradient
+//   if the step counts        the optimiser steps on both ends' parameters()
+//                             receiver.read_sync(sender.sync())    the new A
+//                             commit() at both; their state_hash() then agree
+//   if it does not            abort() at both, and after a validation too
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -36,11 +40,19 @@ struct Options {
       "end";                        // end: a table at each end; stage: a stage's two ends share one
   std::string activation = "bf16";  // packing of the leg towards the loss
   std::string gradient = "bf16";    // packing of the leg back
-  int64_t group_size = 64;          // int8: columns that share a scale
+  int64_t group_size = 64;          // int8, int4: columns that share a scale
+  bool hadamard = false;            // int8, int4: turn each group by a Hadamard matrix first
+  int64_t topk = 8;                 // entries of a row that are sent
+  bool topk_feedback = false;       // what was not sent is added to the next micro-batch
+  int64_t rvq_group_size = 8;       // columns that share a code
+  int64_t rvq_rounds = 2;           // codes of a group, each on what the one before left
+  int64_t rvq_entries = 256;        // of each codebook
+  int64_t rvq_warmup_steps = 100;   // sent as bf16, before codebooks are fitted
+  double rvq_decay = 0.99;          // of the moving averages that codebooks follow
 };
 
 // ERRORS  UserError that names the key: unknown projector, anchor, sharing or packing; rank outside
-//         1..hidden_size.
+//         1..hidden_size; what the packings say of their own keys.
 void validate(const Options& options, int64_t hidden_size);
 
 // Everything that one end needs to know of its boundary.
@@ -48,6 +60,7 @@ struct EndOptions {
   Options codec;
   int64_t boundary = 0;     // index of the layer that the boundary precedes: global at any cut
   int64_t hidden_size = 0;  // D
+  int64_t rows = 0;         // of a micro-batch; used by packings with state for each row
   uint64_t seed = 0;
   std::string device = "cpu";
   std::shared_ptr<Anchor> anchor;  // may be null, may be shared with the stage's other end
@@ -58,25 +71,36 @@ class SenderEnd {
   explicit SenderEnd(const EndOptions& options);
   ~SenderEnd();
 
-  int64_t width() const;                         // columns of z on the wire
+  int64_t width() const;  // columns of z on the wire
+  // The legs as they are now: sizes and ids change when a packing has learned.
+  const Packing& activation() const;
+  const Packing& gradient() const;
   int64_t activation_bytes(int64_t rows) const;  // packed z, exactly
   int64_t gradient_bytes(int64_t rows) const;    // packed gradient of z, exactly
-  int64_t basis_bytes() const;                   // of basis(); 0 when nothing is synchronised
-  int64_t basis_gradient_bytes() const;
 
   // (x - anchor) A, in autograd; x itself for identity without an anchor.
   at::Tensor project(const at::Tensor& x_ND, const at::Tensor& ids_N);
   // ERRORS  RunError when a value is not finite (packing.h); the same for pack_gradient.
   Bytes pack(const at::Tensor& z_NR, const MessageKey& key);
-  Result<at::Tensor> unpack_gradient(ByteSpan bytes, int64_t rows);
+  Result<at::Tensor> unpack_gradient(ByteSpan bytes, int64_t rows, const MessageKey& key);
 
-  Status add_basis_gradient(ByteSpan bytes);  // kCorrupt on a wrong length or not finite values
+  // The basis alone, float32: what a run starts from; empty when nothing is synchronised.
   Bytes basis() const;
+  int64_t basis_bytes() const;
+
+  // REQUIRES: read_sync(), the optimiser, sync(), commit(), in this order.
+  Status read_sync(ByteSpan bytes,
+                   uint64_t step);  // kCorrupt on a wrong length or not finite values
+  Bytes sync(uint64_t step);
+  int64_t sync_bytes(uint64_t step) const;       // of the sync that this end sends
+  int64_t read_sync_bytes(uint64_t step) const;  // of the other end's
+  void commit();
+  void abort();
   uint64_t state_hash() const;  // of every bit that both ends must share
 
   // boundary.<b>.sender.basis (if trained), boundary.<b>.sender.anchor.table.
   std::vector<math::Parameter> parameters();
-  math::NamedTensors state();  // the same and what is frozen but saved
+  math::NamedTensors state();  // the same and what is not trained but saved
 
   // |(x - a) A|^2 / |x - a|^2 of the first micro-batch projected since the last call: a pass over
   // all of them at full width would cost more than it tells. 1 for identity, and for x = a; NaN
@@ -95,19 +119,26 @@ class ReceiverEnd {
   ~ReceiverEnd();
 
   int64_t width() const;
+  const Packing& activation() const;
+  const Packing& gradient() const;
   int64_t activation_bytes(int64_t rows) const;
   int64_t gradient_bytes(int64_t rows) const;
-  int64_t basis_bytes() const;
-  int64_t basis_gradient_bytes() const;
 
-  Result<at::Tensor> unpack(ByteSpan bytes, int64_t rows);
+  Result<at::Tensor> unpack(ByteSpan bytes, int64_t rows, const MessageKey& key);
   // z A^T + anchor, in autograd; z_NR is a leaf that wants its gradient (the caller sets that).
   at::Tensor restore(const at::Tensor& z_NR, const at::Tensor& ids_N);
   Bytes pack_gradient(const at::Tensor& grad_NR, const MessageKey& key);
 
-  // This end's half, float32; resets it. A step that is given up calls this and drops the bytes.
-  Bytes basis_gradient();
   Status set_basis(ByteSpan bytes);
+  int64_t basis_bytes() const;
+
+  // REQUIRES: sync(), read_sync(), commit(), in this order.
+  Bytes sync(uint64_t step);
+  Status read_sync(ByteSpan bytes, uint64_t step);
+  int64_t sync_bytes(uint64_t step) const;
+  int64_t read_sync_bytes(uint64_t step) const;
+  void commit();
+  void abort();
   uint64_t state_hash() const;
 
   std::vector<math::Parameter> parameters();  // anchor only: the basis belongs to the sender

@@ -31,16 +31,31 @@ TEST(Validate, NamesTheKeyThatIsWrong) {
             "unknown boundary.anchor \"low\"; known: none, static, factorized, full");
   EXPECT_EQ(refusal({.rank = 4, .anchor_sharing = "run"}),
             "unknown boundary.anchor_sharing \"run\"; known: end, stage");
-  EXPECT_EQ(refusal({.rank = 4, .activation = "int4"}),
-            "unknown boundary.activation \"int4\"; known: f32, bf16, int8");
-  EXPECT_EQ(refusal({.rank = 4, .gradient = "int4"}),
-            "unknown boundary.gradient \"int4\"; known: f32, bf16, int8");
+  EXPECT_EQ(refusal({.rank = 4, .activation = "int5"}),
+            "unknown boundary.activation \"int5\"; known: f32, bf16, int8, int4, topk, rvq");
+  EXPECT_EQ(refusal({.rank = 4, .gradient = "int5"}),
+            "unknown boundary.gradient \"int5\"; known: f32, bf16, int8, int4, topk, rvq");
   EXPECT_EQ(refusal({.rank = 17}), "boundary.rank is 17; it must be in 1..16 (model.hidden_size)");
   EXPECT_EQ(refusal({.rank = 0}), "boundary.rank is 0; it must be in 1..16 (model.hidden_size)");
   EXPECT_EQ(refusal({.rank = 4, .anchor_rank = 17}),
             "boundary.anchor_rank is 17; it must be in 1..16 (model.hidden_size)");
-  EXPECT_EQ(refusal({.rank = 4, .group_size = 0}),
-            "boundary.group_size is 0; it must be at least 1");
+}
+
+TEST(Validate, AsksThePackingOfEachLeg) {
+  const auto starts = [](const Options& options, const std::string& start) {
+    EXPECT_EQ(refusal(options).substr(0, start.size()), start);
+  };
+  starts({.rank = 4, .activation = "int8", .group_size = 0}, "boundary.group_size is 0");
+  starts({.rank = 6, .gradient = "int4", .group_size = 4, .hadamard = true},
+         "boundary.hadamard turns groups of 4 columns of 6");
+  starts({.rank = 6, .gradient = "int4", .hadamard = true},
+         "boundary.hadamard turns groups of 6 columns of 6");
+  starts({.rank = 4, .activation = "topk", .topk = 5}, "boundary.topk is 5");
+  starts({.rank = 4, .activation = "rvq", .rvq_group_size = 3},
+         "boundary.rvq_group_size is 3; it must divide the 4 columns");
+  starts({.rank = 4, .gradient = "rvq", .rvq_group_size = 2, .rvq_entries = 65537},
+         "boundary.rvq_entries is 65537");
+  EXPECT_EQ(refusal({.rank = 4, .topk = 5, .rvq_group_size = 3}), "");  // not in use
 }
 
 TEST(Validate, IdentityNeedsNoRank) {
@@ -111,7 +126,7 @@ TEST(Ends, ABasisThatIsNotFiniteIsRefusedAndNothingIsApplied) {
   std::memcpy(bytes.data() + 8, &bad, sizeof(bad));
   EXPECT_EQ(pair.receiver.set_basis(bytes).code(), Code::kCorrupt);
   EXPECT_EQ(pair.receiver.state_hash(), before);
-  EXPECT_EQ(pair.sender.add_basis_gradient(bytes).code(), Code::kCorrupt);
+  EXPECT_EQ(pair.sender.read_sync(bytes, 0).code(), Code::kCorrupt);
   EXPECT_FALSE(pair.sender.parameters()[0].value.grad().defined());
 }
 
@@ -126,11 +141,11 @@ TEST(Ends, TheReceiversHalfIsTheSumOverMicroBatchesAndIsTakenOnce) {
     const at::Tensor g = 2 * t * (1 - t * t);  // of the loss of pair_for_test.h
     expected += g.t().mm(x.mm(find(pair.sender.state(), "basis").detach()));
   }
-  const Bytes bytes = pair.receiver.basis_gradient();
+  const Bytes bytes = pair.receiver.sync(0);
   const at::Tensor half = torch::empty({kHidden, 4});
   std::memcpy(half.data_ptr(), bytes.data(), bytes.size());
   EXPECT_TRUE(torch::allclose(half, expected, 1e-5, 1e-5));
-  EXPECT_EQ(pair.receiver.basis_gradient(), Bytes(bytes.size()));
+  EXPECT_EQ(pair.receiver.sync(0), Bytes(bytes.size()));
 }
 
 TEST(Ends, EnergyIsThatOfTheFirstMicroBatchSinceAsked) {

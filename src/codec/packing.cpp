@@ -18,18 +18,14 @@ struct Entry {
 
 // The list: one line for each packing.
 constexpr Entry kPackings[] = {
-    {PackingId::kF32, "f32", make_packing_f32},
-    {PackingId::kBf16, "bf16", make_packing_bf16},
-    {PackingId::kInt8, "int8", make_packing_int8},
+    {PackingId::kF32, "f32", make_packing_f32},    {PackingId::kBf16, "bf16", make_packing_bf16},
+    {PackingId::kInt8, "int8", make_packing_int8}, {PackingId::kInt4, "int4", make_packing_int4},
+    {PackingId::kTopk, "topk", make_packing_topk}, {PackingId::kRvq, "rvq", make_packing_rvq},
 };
 
 }  // namespace
 
 std::unique_ptr<Packing> make_packing(const std::string& name, const PackingOptions& options) {
-  if (options.group_size < 1) {
-    throw UserError(
-        fmt::format("boundary.group_size is {}; it must be at least 1", options.group_size));
-  }
   for (const Entry& entry : kPackings) {
     if (name == entry.name) return entry.make(options);
   }
@@ -48,6 +44,10 @@ std::vector<std::string> packing_names() {
   std::vector<std::string> names;
   for (const Entry& entry : kPackings) names.emplace_back(entry.name);
   return names;
+}
+
+Status Packing::read_announced(ByteSpan bytes, uint64_t step) {
+  return check_length(bytes, announced_bytes(step));
 }
 
 at::Tensor host_rows(const at::Tensor& x_NR) {

@@ -25,7 +25,7 @@ TEST(PackingBf16, RoundsAsTorchDoes) {
   const auto packing = make_packing("bf16", {});
   const Bytes bytes = packing->pack(x, {});
   EXPECT_EQ(bytes.size(), 2U * 40000);
-  const auto back = packing->unpack(bytes, 200, 200);
+  const auto back = packing->unpack(bytes, 200, 200, {});
   ASSERT_TRUE(back.is_ok());
   const at::Tensor expected = x.to(torch::kBFloat16).to(torch::kFloat);
   EXPECT_EQ(std::memcmp(back.value().data_ptr(), expected.data_ptr(), expected.nbytes()), 0);
@@ -42,7 +42,7 @@ TEST(PackingBf16, InfinityInTheBytesIsCorrupt) {
   Bytes bytes;
   append(bytes, uint16_t{0x3F80});
   append(bytes, uint16_t{0xFF80});
-  EXPECT_EQ(make_packing("bf16", {})->unpack(bytes, 1, 2).status().code(), Code::kCorrupt);
+  EXPECT_EQ(make_packing("bf16", {})->unpack(bytes, 1, 2, {}).status().code(), Code::kCorrupt);
 }
 
 }  // namespace

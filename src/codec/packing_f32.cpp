@@ -22,7 +22,8 @@ class PackingF32 final : public Packing {
     return Bytes(first, first + x.nbytes());
   }
 
-  Result<at::Tensor> unpack(ByteSpan bytes, int64_t rows, int64_t columns) override {
+  Result<at::Tensor> unpack(ByteSpan bytes, int64_t rows, int64_t columns,
+                            const MessageKey&) override {
     if (Status status = check_length(bytes, packed_bytes(rows, columns)); !status.is_ok())
       return status;
     at::Tensor x = new_rows(rows, columns);

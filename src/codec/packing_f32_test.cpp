@@ -16,7 +16,7 @@ TEST(PackingF32, EveryBitComesBack) {
   x[0][2] = std::numeric_limits<float>::max();
   const Bytes bytes = packing->pack(x, {});
   EXPECT_EQ(bytes.size(), 4U * 35);
-  const auto back = packing->unpack(bytes, 5, 7);
+  const auto back = packing->unpack(bytes, 5, 7, {});
   ASSERT_TRUE(back.is_ok());
   EXPECT_EQ(std::memcmp(back.value().data_ptr(), x.data_ptr(), bytes.size()), 0);
 }
@@ -31,7 +31,7 @@ TEST(PackingF32, NaNInTheBytesIsCorrupt) {
   Bytes bytes;
   append(bytes, 1.0F);
   append(bytes, std::numeric_limits<float>::quiet_NaN());
-  EXPECT_EQ(make_packing("f32", {})->unpack(bytes, 1, 2).status().code(), Code::kCorrupt);
+  EXPECT_EQ(make_packing("f32", {})->unpack(bytes, 1, 2, {}).status().code(), Code::kCorrupt);
 }
 
 }  // namespace

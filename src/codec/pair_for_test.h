@@ -19,6 +19,7 @@ inline EndOptions end_options(const Options& codec, const std::string& side, uin
   return {.codec = codec,
           .boundary = 2,
           .hidden_size = kHidden,
+          .rows = kRows,
           .seed = seed,
           .anchor = make_anchor({.name = "boundary.2." + side + ".anchor",
                                  .kind = codec.anchor,
@@ -51,28 +52,34 @@ struct Pair {
     const at::Tensor x = x_ND.detach().clone().requires_grad_();
     const at::Tensor z = sender.project(x, ids_N);
     out.activation = sender.pack(z.detach(), key);
-    const at::Tensor z_NR = receiver.unpack(out.activation, x.size(0)).value().requires_grad_();
+    const at::Tensor z_NR =
+        receiver.unpack(out.activation, x.size(0), key).value().requires_grad_();
     const at::Tensor restored = receiver.restore(z_NR, ids_N);
     out.restored_ND = restored.detach().clone();
     torch::tanh(restored).square().sum().backward();
     out.gradient = receiver.pack_gradient(z_NR.grad(), key);
-    z.backward(sender.unpack_gradient(out.gradient, x.size(0)).value());
+    z.backward(sender.unpack_gradient(out.gradient, x.size(0), key).value());
     out.grad_ND = x.grad();
     return out;
   }
 
   // The end of a step that counts, plain gradient descent standing in for the optimiser.
-  void commit() {
-    MAPL_CHECK(sender.add_basis_gradient(receiver.basis_gradient()).is_ok(), "a good gradient");
-    at::NoGradGuard no_grad;
-    for (auto& p : sender.parameters()) move(p.value);
-    for (auto& p : receiver.parameters()) move(p.value);
-    MAPL_CHECK(receiver.set_basis(sender.basis()).is_ok(), "a good basis");
+  void commit(uint64_t step = 0) {
+    MAPL_CHECK(sender.read_sync(receiver.sync(step), step).is_ok(), "a good gradient");
+    {
+      at::NoGradGuard no_grad;
+      for (auto& p : sender.parameters()) move(p.value);
+      for (auto& p : receiver.parameters()) move(p.value);
+    }
+    MAPL_CHECK(receiver.read_sync(sender.sync(step), step).is_ok(), "a good basis");
+    sender.commit();
+    receiver.commit();
   }
 
   // The end of a step that does not.
   void abort() {
-    receiver.basis_gradient();
+    sender.abort();
+    receiver.abort();
     for (auto& p : sender.parameters()) p.value.mutable_grad().reset();
     for (auto& p : receiver.parameters()) p.value.mutable_grad().reset();
   }

@@ -23,8 +23,8 @@ struct Sizes {
   int64_t rounds, groups, entries, width;
 };
 
-// The rows of one group, kRvqLanes at a time: a lane holds what is left of its row. Lanes beyond the
-// last row are zero.
+// The rows of one group, kRvqLanes at a time: a lane holds what is left of its row. Lanes beyond
+// the last row are zero.
 class Block {
  public:
   explicit Block(int64_t width) : width_(width), left_dL_(width * kRvqLanes / kFloats) {}
@@ -105,8 +105,8 @@ void for_each_block(const at::Tensor& x_NR, const at::Tensor& codebook_QSCd, con
                    std::min(kRvqLanes, x.size(0) - first));
         for (int64_t q = 0; q < sizes.rounds; ++q) {
           const int64_t book = (q * sizes.groups + s) * sizes.entries;
-          const auto* codes = block.search(entries + book * sizes.width, norms + book,
-                                           sizes.entries);
+          const auto* codes =
+              block.search(entries + book * sizes.width, norms + book, sizes.entries);
           visit(s, q, first, block, codes);
           block.subtract(entries + book * sizes.width);
         }
@@ -147,15 +147,16 @@ at::Tensor rvq_encode(const at::Tensor& x_NR, const at::Tensor& codebook_QSCd,
   auto* out = code_NSQ.data_ptr<int32_t>();
   float* count = statistics ? statistics->count_QSC.data_ptr<float>() : nullptr;
   float* sum = statistics ? statistics->sum_QSCd.data_ptr<float>() : nullptr;
-  for_each_block(x_NR, codebook_QSCd,
-                 [&](int64_t s, int64_t q, int64_t first, const Block& block, const int32_t* codes) {
-                   const int64_t last = std::min(first + kRvqLanes, rows);
-                   for (int64_t n = first; n < last; ++n) {
-                     out[(n * sizes.groups + s) * sizes.rounds + q] = codes[n - first];
-                   }
-                   const int64_t book = (q * sizes.groups + s) * sizes.entries;
-                   if (statistics) block.add_to(count + book, sum + book * sizes.width);
-                 });
+  for_each_block(
+      x_NR, codebook_QSCd,
+      [&](int64_t s, int64_t q, int64_t first, const Block& block, const int32_t* codes) {
+        const int64_t last = std::min(first + kRvqLanes, rows);
+        for (int64_t n = first; n < last; ++n) {
+          out[(n * sizes.groups + s) * sizes.rounds + q] = codes[n - first];
+        }
+        const int64_t book = (q * sizes.groups + s) * sizes.entries;
+        if (statistics) block.add_to(count + book, sum + book * sizes.width);
+      });
   return code_NSQ;
 }
 
@@ -200,8 +201,8 @@ at::Tensor rvq_fit(const at::Tensor& x_NR, const RvqShape& shape, uint64_t seed,
     for (int64_t s = 0; s < shape.groups; ++s) {
       const auto book = static_cast<uint64_t>(q * shape.groups + s);
       const uint64_t start = uint64_t{philox(seed, book, 0)[0]};
-      codebook[q][s].copy_(fit_group(left_NSd.select(1, s).contiguous(), shape.entries, start,
-                                     iterations));
+      codebook[q][s].copy_(
+          fit_group(left_NSd.select(1, s).contiguous(), shape.entries, start, iterations));
     }
     const at::Tensor round = codebook.narrow(0, q, 1);
     const at::Tensor rows = left_NSd.view({x_NR.size(0), x_NR.size(1)});
@@ -231,7 +232,8 @@ void RvqAverage::update(const RvqStatistics& batch, int64_t num_rows, const at::
     for (int64_t k = book * sizes.entries; k < (book + 1) * sizes.entries; ++k) {
       if (count[k] >= options_.dead_share) continue;
       const uint64_t pick = permute(used++ % num_candidates, num_candidates, seed);
-      const float* row = left + (book * left_QSKd.size(2) + static_cast<int64_t>(pick)) * sizes.width;
+      const float* row =
+          left + (book * left_QSKd.size(2) + static_cast<int64_t>(pick)) * sizes.width;
       count[k] = 1;
       std::copy_n(row, sizes.width, sum + k * sizes.width);
     }

@@ -16,8 +16,8 @@ constexpr int64_t kParts = kRvqLanes / kFloats;
 // compiler keep e in registers.
 template <int64_t kWidth>
 [[gnu::always_inline]] inline void search(const float* e_dL, const float* entries_Cd,
-                                          const float* half_norms_C, int64_t entries,
-                                          int64_t width, int32_t* codes_L) {
+                                          const float* half_norms_C, int64_t entries, int64_t width,
+                                          int32_t* codes_L) {
   const int64_t d = kWidth > 0 ? kWidth : width;
   const auto* e = reinterpret_cast<const Floats*>(e_dL);
   Floats least[kParts];

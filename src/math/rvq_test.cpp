@@ -64,8 +64,8 @@ TEST(Rvq, StatisticsCountWhatChoseAnEntry) {
   const at::Tensor left_QSKd = rvq_residuals(x, codebook);
   for (int64_t q = 0; q < 2; ++q) {
     for (int64_t s = 0; s < 3; ++s) {
-      const at::Tensor chose_NC = torch::one_hot(code_NSQ.select(2, q).select(1, s).to(at::kLong), 16)
-                                      .to(at::kFloat);
+      const at::Tensor chose_NC =
+          torch::one_hot(code_NSQ.select(2, q).select(1, s).to(at::kLong), 16).to(at::kFloat);
       EXPECT_TRUE(torch::equal(statistics.count_QSC[q][s], chose_NC.sum(0)));
       const at::Tensor expected = chose_NC.t().mm(left_QSKd[q][s]);
       EXPECT_TRUE(torch::allclose(statistics.sum_QSCd[q][s], expected, 0, 1e-5));
@@ -93,8 +93,8 @@ TEST(RvqFit, FindsClustersThatAreThere) {
   const at::Tensor centres = 10 * rows(16, 5);
   const at::Tensor x = centres.repeat({20, 1}) + 0.01 * rows(320, 6);
   const at::Tensor codebook = rvq_fit(x, {.rounds = 2, .groups = 1, .entries = 16}, 3, 20);
-  // Of the noise alone 0.001 is left by one round; entries that start in one cluster leave more, and
-  // the second round takes most of that.
+  // Of the noise alone 0.001 is left by one round; entries that start in one cluster leave more,
+  // and the second round takes most of that.
   EXPECT_LT(relative_error(x, codebook), 0.2);
   const at::Tensor one_round = codebook.narrow(0, 0, 1).contiguous();
   EXPECT_LT(relative_error(x, codebook), 0.7 * relative_error(x, one_round));

@@ -6,10 +6,7 @@
 namespace mapl::pipeline {
 namespace {
 
-uint8_t packing_id(const std::string& name, codec::Leg leg, const codec::Options& codec) {
-  const auto packing = codec::make_packing(name, {.leg = leg, .group_size = codec.group_size});
-  return static_cast<uint8_t>(packing->id());
-}
+uint8_t wire_id(const codec::Packing& packing) { return static_cast<uint8_t>(packing.id()); }
 
 codec::MessageKey key_of(const Channel& channel, const BoundaryOptions& options, uint64_t step,
                          uint32_t micro_batch) {
@@ -20,7 +17,22 @@ codec::MessageKey key_of(const Channel& channel, const BoundaryOptions& options,
 }
 
 int64_t id_bytes(const MicroBatchShape& shape) {
-  return codec::token_id_bytes(shape.num_ids(), shape.vocab_size);
+  return codec::code_bytes(shape.num_ids(), shape.vocab_size);
+}
+
+template <typename End>
+Status send_sync_of(Channel& channel, End& end, const Channel::Message& message) {
+  if (end.sync_bytes(message.step) == 0) return Status::ok();
+  return channel.send(message, end.sync(message.step));
+}
+
+template <typename End>
+Status recv_sync_of(Channel& channel, End& end, const Channel::Message& message) {
+  const int64_t expected = end.read_sync_bytes(message.step);
+  if (expected == 0) return Status::ok();
+  const auto payload = channel.recv(message, expected);
+  if (!payload.is_ok()) return payload.status();
+  return end.read_sync(payload.value(), message.step).in(channel.where(message, /*sending=*/false));
 }
 
 }  // namespace
@@ -29,23 +41,19 @@ at::Tensor inputs_of(const at::Tensor& ids) { return ids.narrow(1, 0, ids.size(1
 at::Tensor targets_of(const at::Tensor& ids) { return ids.narrow(1, 1, ids.size(1) - 1); }
 
 NextBoundary::NextBoundary(Channel& channel, codec::SenderEnd& end, const BoundaryOptions& options)
-    : channel_(channel),
-      end_(end),
-      options_(options),
-      activation_packing_(
-          packing_id(options.codec.activation, codec::Leg::kActivation, options.codec)),
-      gradient_packing_(packing_id(options.codec.gradient, codec::Leg::kGradient, options.codec)) {}
+    : channel_(channel), end_(end), options_(options) {}
 
 Result<at::Tensor> NextBoundary::send_activation(uint64_t step, uint32_t micro_batch,
                                                  const at::Tensor& y_ND, const at::Tensor& ids) {
   at::Tensor z_NR = end_.project(y_ND, inputs_of(ids).reshape({-1}));
-  Bytes payload = codec::pack_token_ids(ids, options_.shape.vocab_size);
+  Bytes payload = codec::pack_codes(ids, options_.shape.vocab_size);
+  const uint8_t packing = wire_id(end_.activation());
   const Bytes packed = end_.pack(z_NR.detach(), key_of(channel_, options_, step, micro_batch));
   payload.insert(payload.end(), packed.begin(), packed.end());
   const Status status = channel_.send({.kind = link::Kind::kActivation,
                                        .step = step,
                                        .micro_batch = micro_batch,
-                                       .packing = activation_packing_},
+                                       .packing = packing},
                                       std::move(payload), id_bytes(options_.shape));
   if (!status.is_ok()) return status;
   return z_NR;
@@ -56,10 +64,11 @@ Result<at::Tensor> NextBoundary::recv_gradient(uint64_t step, uint32_t micro_bat
   const Channel::Message message{.kind = link::Kind::kGradient,
                                  .step = step,
                                  .micro_batch = micro_batch,
-                                 .packing = gradient_packing_};
+                                 .packing = wire_id(end_.gradient())};
   const auto payload = channel_.recv(message, end_.gradient_bytes(rows));
   if (!payload.is_ok()) return payload.status();
-  auto grad_NR = end_.unpack_gradient(payload.value(), rows);
+  auto grad_NR =
+      end_.unpack_gradient(payload.value(), rows, key_of(channel_, options_, step, micro_batch));
   if (!grad_NR.is_ok()) return grad_NR.status().in(channel_.where(message, /*sending=*/false));
   return grad_NR;
 }
@@ -69,34 +78,29 @@ Status NextBoundary::check_basis(double orthogonality_error) const {
   const bool held = projector == "stiefel" || projector == "frozen";
   // Written so that NaN fails.
   if (!held || orthogonality_error <= kMaxOrthogonalityError) return Status::ok();
-  return Status(Code::kCorrupt,
-                fmt::format("the basis of boundary {} is no longer orthonormal: max |A^T A - I| is "
-                            "{:.2e}, the limit {:.0e}",
-                            channel_.options().boundary, orthogonality_error,
-                            kMaxOrthogonalityError));
+  return Status(
+      Code::kCorrupt,
+      fmt::format("the basis of boundary {} is no longer orthonormal: max |A^T A - I| is "
+                  "{:.2e}, the limit {:.0e}",
+                  channel_.options().boundary, orthogonality_error, kMaxOrthogonalityError));
 }
 
-Status NextBoundary::recv_basis_gradient(uint64_t step) {
-  if (end_.basis_gradient_bytes() == 0) return Status::ok();
-  const Channel::Message message{.kind = link::Kind::kBasisGradient, .step = step};
-  const auto payload = channel_.recv(message, end_.basis_gradient_bytes());
-  if (!payload.is_ok()) return payload.status();
-  return end_.add_basis_gradient(payload.value()).in(channel_.where(message, /*sending=*/false));
-}
-
-Status NextBoundary::send_basis(uint64_t step) {
+Status NextBoundary::send_start() {
   if (end_.basis_bytes() == 0) return Status::ok();
-  return channel_.send({.kind = link::Kind::kBasis, .step = step}, end_.basis());
+  return channel_.send({.kind = link::Kind::kBasis}, end_.basis());
+}
+
+Status NextBoundary::recv_sync(uint64_t step) {
+  return recv_sync_of(channel_, end_, {.kind = link::Kind::kBasisGradient, .step = step});
+}
+
+Status NextBoundary::send_sync(uint64_t step) {
+  return send_sync_of(channel_, end_, {.kind = link::Kind::kBasis, .step = step});
 }
 
 PrevBoundary::PrevBoundary(Channel& channel, codec::ReceiverEnd& end,
                            const BoundaryOptions& options)
-    : channel_(channel),
-      end_(end),
-      options_(options),
-      activation_packing_(
-          packing_id(options.codec.activation, codec::Leg::kActivation, options.codec)),
-      gradient_packing_(packing_id(options.codec.gradient, codec::Leg::kGradient, options.codec)) {}
+    : channel_(channel), end_(end), options_(options) {}
 
 Result<PrevBoundary::Activation> PrevBoundary::recv_activation(uint64_t step,
                                                                uint32_t micro_batch) {
@@ -105,38 +109,41 @@ Result<PrevBoundary::Activation> PrevBoundary::recv_activation(uint64_t step,
   const Channel::Message message{.kind = link::Kind::kActivation,
                                  .step = step,
                                  .micro_batch = micro_batch,
-                                 .packing = activation_packing_};
+                                 .packing = wire_id(end_.activation())};
   const auto payload = channel_.recv(message, bytes_of_ids + end_.activation_bytes(shape.rows()));
   if (!payload.is_ok()) return payload.status();
   const std::string where = channel_.where(message, /*sending=*/false);
   const ByteSpan bytes(payload.value());
-  const auto ids = codec::unpack_token_ids(bytes.first(static_cast<size_t>(bytes_of_ids)),
-                                           shape.num_ids(), shape.vocab_size);
+  const auto ids = codec::unpack_codes(bytes.first(static_cast<size_t>(bytes_of_ids)),
+                                       shape.num_ids(), shape.vocab_size, "token id");
   if (!ids.is_ok()) return ids.status().in(where);
-  const auto z_NR = end_.unpack(bytes.subspan(static_cast<size_t>(bytes_of_ids)), shape.rows());
+  const auto z_NR = end_.unpack(bytes.subspan(static_cast<size_t>(bytes_of_ids)), shape.rows(),
+                                key_of(channel_, options_, step, micro_batch));
   if (!z_NR.is_ok()) return z_NR.status().in(where);
   return Activation{ids.value().view({shape.batch, shape.sequence_length + 1}), z_NR.value()};
 }
 
 Status PrevBoundary::send_gradient(uint64_t step, uint32_t micro_batch, const at::Tensor& grad_NR) {
-  return channel_.send({.kind = link::Kind::kGradient,
-                        .step = step,
-                        .micro_batch = micro_batch,
-                        .packing = gradient_packing_},
-                       end_.pack_gradient(grad_NR, key_of(channel_, options_, step, micro_batch)));
+  const uint8_t packing = wire_id(end_.gradient());
+  return channel_.send(
+      {.kind = link::Kind::kGradient, .step = step, .micro_batch = micro_batch, .packing = packing},
+      end_.pack_gradient(grad_NR, key_of(channel_, options_, step, micro_batch)));
 }
 
-Status PrevBoundary::send_basis_gradient(uint64_t step) {
-  if (end_.basis_gradient_bytes() == 0) return Status::ok();
-  return channel_.send({.kind = link::Kind::kBasisGradient, .step = step}, end_.basis_gradient());
-}
-
-Status PrevBoundary::recv_basis(uint64_t step) {
+Status PrevBoundary::recv_start() {
   if (end_.basis_bytes() == 0) return Status::ok();
-  const Channel::Message message{.kind = link::Kind::kBasis, .step = step};
+  const Channel::Message message{.kind = link::Kind::kBasis};
   const auto payload = channel_.recv(message, end_.basis_bytes());
   if (!payload.is_ok()) return payload.status();
   return end_.set_basis(payload.value()).in(channel_.where(message, /*sending=*/false));
+}
+
+Status PrevBoundary::send_sync(uint64_t step) {
+  return send_sync_of(channel_, end_, {.kind = link::Kind::kBasisGradient, .step = step});
+}
+
+Status PrevBoundary::recv_sync(uint64_t step) {
+  return recv_sync_of(channel_, end_, {.kind = link::Kind::kBasis, .step = step});
 }
 
 }  // namespace mapl::pipeline

@@ -9,7 +9,7 @@
 
 #include "base/status.h"
 #include "codec/codec.h"
-#include "codec/payload.h"
+#include "codec/codes.h"
 #include "pipeline/channel.h"
 #include "pipeline/vote.h"
 
@@ -54,8 +54,9 @@ class NextBoundary {
   // kCorrupt when a basis that must be orthonormal is further from it than kMaxOrthogonalityError.
   Status check_basis(double orthogonality_error) const;
 
-  Status recv_basis_gradient(uint64_t step);  // and adds it to this end's
-  Status send_basis(uint64_t step);
+  Status send_start();              // the basis that the run starts from
+  Status recv_sync(uint64_t step);  // the other end's, and takes it in (codec.h)
+  Status send_sync(uint64_t step);
 
   Channel& channel() { return channel_; }
   codec::SenderEnd& end() { return end_; }
@@ -64,8 +65,6 @@ class NextBoundary {
   Channel& channel_;
   codec::SenderEnd& end_;
   BoundaryOptions options_;
-  uint8_t activation_packing_;
-  uint8_t gradient_packing_;
 };
 
 class PrevBoundary {
@@ -79,8 +78,9 @@ class PrevBoundary {
   Result<Activation> recv_activation(uint64_t step, uint32_t micro_batch);
   Status send_gradient(uint64_t step, uint32_t micro_batch, const at::Tensor& grad_NR);
 
-  Status send_basis_gradient(uint64_t step);
-  Status recv_basis(uint64_t step);
+  Status recv_start();
+  Status send_sync(uint64_t step);
+  Status recv_sync(uint64_t step);
 
   Channel& channel() { return channel_; }
   codec::ReceiverEnd& end() { return end_; }
@@ -89,8 +89,6 @@ class PrevBoundary {
   Channel& channel_;
   codec::ReceiverEnd& end_;
   BoundaryOptions options_;
-  uint8_t activation_packing_;
-  uint8_t gradient_packing_;
 };
 
 // The largest payload that the link of this boundary may announce: all kinds of message considered.
@@ -99,11 +97,13 @@ class PrevBoundary {
 template <typename End>
 uint64_t max_payload_bytes(const End& end, const MicroBatchShape& shape, int num_stages,
                            int64_t tied_bytes) {
-  const int64_t ids = codec::token_id_bytes(shape.num_ids(), shape.vocab_size);
+  const int64_t ids = codec::code_bytes(shape.num_ids(), shape.vocab_size);
   return static_cast<uint64_t>(
-      std::max({ids + end.activation_bytes(shape.rows()), end.gradient_bytes(shape.rows()),
-                end.basis_bytes(), end.basis_gradient_bytes(), vote_bytes(num_stages), tied_bytes,
-                link::kMaxAbortBytes}));
+      std::max({ids + end.activation().most_packed_bytes(shape.rows(), end.width()),
+                end.gradient().most_packed_bytes(shape.rows(), end.width()),
+                end.basis_bytes() + end.activation().most_announced_bytes(),
+                end.basis_bytes() + end.gradient().most_announced_bytes(), vote_bytes(num_stages),
+                tied_bytes, link::kMaxAbortBytes}));
 }
 
 }  // namespace mapl::pipeline

@@ -21,7 +21,7 @@ class RoundTrip : public torch::autograd::Function<RoundTrip> {
                             int64_t wire_address) {
     context->saved_data["wire"] = wire_address;
     const Reference::Wire& wire = *reinterpret_cast<Reference::Wire*>(wire_address);
-    return unpacked(wire.to.unpack(wire.from.pack(z_NR, wire.key), z_NR.size(0)), z_NR);
+    return unpacked(wire.to.unpack(wire.from.pack(z_NR, wire.key), z_NR.size(0), wire.key), z_NR);
   }
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  torch::autograd::variable_list grads) {
@@ -29,7 +29,7 @@ class RoundTrip : public torch::autograd::Function<RoundTrip> {
         *reinterpret_cast<Reference::Wire*>(context->saved_data["wire"].toInt());
     const at::Tensor& grad_NR = grads[0];
     return {unpacked(wire.from.unpack_gradient(wire.to.pack_gradient(grad_NR, wire.key),
-                                               grad_NR.size(0)),
+                                               grad_NR.size(0), wire.key),
                      grad_NR),
             at::Tensor()};
   }
@@ -52,8 +52,7 @@ Result<Reference::Outcome> Reference::train(math::Optimizer& optimizer, int num_
     outcome.loss += loss.item<double>();
   }
   for (size_t i = 0; i + 1 < pieces_.size(); ++i) {
-    const Status status =
-        pieces_[i].next->add_basis_gradient(pieces_[i + 1].prev->basis_gradient());
+    const Status status = pieces_[i].next->read_sync(pieces_[i + 1].prev->sync(step), step);
     if (!status.is_ok()) return status;
   }
   std::optional<TiedHead> tied;
@@ -69,8 +68,10 @@ Result<Reference::Outcome> Reference::train(math::Optimizer& optimizer, int num_
   if (tied) tied->share();
   optimizer.step(lr_factor, math::clip_scale(outcome.squared_norm, options_.max_norm));
   for (size_t i = 0; i + 1 < pieces_.size(); ++i) {
-    const Status status = pieces_[i + 1].prev->set_basis(pieces_[i].next->basis());
+    const Status status = pieces_[i + 1].prev->read_sync(pieces_[i].next->sync(step), step);
     if (!status.is_ok()) return status;
+    pieces_[i].next->commit();
+    pieces_[i + 1].prev->commit();
   }
   return outcome;
 } catch (const RunError& error) {
@@ -84,6 +85,10 @@ Result<double> Reference::validate(int num_micro_batches, uint64_t step, double 
   for (int m = 0; m < num_micro_batches; ++m) {
     std::vector<Wire> wires;
     total += forward(batches(m), step, static_cast<uint32_t>(m), divisor, wires).item<double>();
+  }
+  for (size_t i = 0; i + 1 < pieces_.size(); ++i) {
+    pieces_[i].next->abort();
+    pieces_[i + 1].prev->abort();
   }
   return total;
 } catch (const RunError& error) {

@@ -54,7 +54,7 @@ Result<Step::Outcome> Step::train(const std::vector<Action>& actions, uint64_t s
 Result<Step::Outcome> Step::guard(uint64_t step, const std::function<Result<Outcome>()>& body) try {
   auto outcome = body();
   if (!outcome.is_ok()) {
-    if (prev_) (void)prev_->end().basis_gradient();  // half of a step that does not count
+    abort_ends();
     abort(step, outcome.status().message());
   }
   return outcome;
@@ -74,11 +74,11 @@ Result<Step::Outcome> Step::try_train(const std::vector<Action>& actions, uint64
   const auto loss = worker_.run(actions, step, divisor, batches);
   if (!loss.is_ok()) return loss.status();
   if (next_) {
-    const Status status = next_->recv_basis_gradient(step);
+    const Status status = next_->recv_sync(step);
     if (!status.is_ok()) return status;
   }
   if (prev_) {
-    const Status status = prev_->send_basis_gradient(step);
+    const Status status = prev_->send_sync(step);
     if (!status.is_ok()) return status;
   }
   if (tied_) {
@@ -103,6 +103,7 @@ Result<Step::Outcome> Step::validate(const std::vector<Action>& actions, uint64_
   return guard(step, [&]() -> Result<Outcome> {
     const auto loss = worker_.run(actions, step, divisor, batches);
     if (!loss.is_ok()) return loss.status();
+    abort_ends();
     auto voted = vote(step, loss.value(), /*wants_stop=*/false, /*trained=*/false);
     if (!voted.is_ok()) return voted.status();
     return Outcome{.loss = voted.value().loss, .reports = std::move(voted.value().reports)};
@@ -188,10 +189,22 @@ Status Step::apply(uint64_t step, double lr_factor, const Commit& commit) {
   optimizer_.step(lr_factor, math::clip_scale(commit.squared_norm, options_.max_norm));
   optimizer_seconds_ += 1e-9 * static_cast<double>(now_ns() - start);
   if (next_) {
-    const Status status = next_->send_basis(step);
+    const Status status = next_->send_sync(step);
     if (!status.is_ok()) return status;
+    next_->end().commit();
   }
-  return prev_ ? prev_->recv_basis(step) : Status::ok();
+  if (prev_) {
+    const Status status = prev_->recv_sync(step);
+    if (!status.is_ok()) return status;
+    prev_->end().commit();
+  }
+  return Status::ok();
+}
+
+// What the ends gathered for a step that does not count, or for a validation.
+void Step::abort_ends() {
+  if (prev_) prev_->end().abort();
+  if (next_) next_->end().abort();
 }
 
 StageReport Step::report() {

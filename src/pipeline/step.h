@@ -61,6 +61,7 @@ class Step {
   Result<Vote> vote(uint64_t step, double loss, bool wants_stop, bool trained);
   Result<Commit> commit(uint64_t step, const Vote& vote);
   Status apply(uint64_t step, double lr_factor, const Commit& commit);
+  void abort_ends();
   StageReport report();
 
   Worker& worker_;

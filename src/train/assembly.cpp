@@ -33,6 +33,7 @@ codec::EndOptions end_options(const Recipe& recipe, int64_t boundary,
   return {.codec = recipe.boundary,
           .boundary = boundary,
           .hidden_size = recipe.model.hidden_size,
+          .rows = micro_batch_shape(recipe).rows(),
           .seed = static_cast<uint64_t>(recipe.training.seed),
           .device = recipe.training.device,
           .anchor = std::move(anchor)};

@@ -12,13 +12,19 @@ struct Method {
   const char* name;
   const char* projector;
   const char* anchor;
-  const char* packing;  // of both legs
+  const char* activation;
+  const char* gradient;
 };
 
 constexpr Method kMethods[] = {
-    {"uncompressed", "identity", "none", "bf16"}, {"mapl", "stiefel", "factorized", "bf16"},
-    {"frozen", "frozen", "factorized", "bf16"},   {"free", "free", "factorized", "bf16"},
-    {"quantised", "identity", "none", "int8"},
+    {"uncompressed", "identity", "none", "bf16", "bf16"},
+    {"mapl", "stiefel", "factorized", "bf16", "bf16"},
+    {"mapl-int8", "stiefel", "factorized", "int8", "int8"},
+    {"mapl-vq", "stiefel", "factorized", "rvq", "bf16"},
+    {"frozen", "frozen", "factorized", "bf16", "bf16"},
+    {"free", "free", "factorized", "bf16", "bf16"},
+    {"quantised", "identity", "none", "int8", "int8"},
+    {"topk", "identity", "none", "topk", "topk"},
 };
 
 }  // namespace
@@ -34,7 +40,8 @@ codec::Options method(const std::string& name, codec::Options base) {
     if (name != method.name) continue;
     base.projector = method.projector;
     base.anchor = method.anchor;
-    base.activation = base.gradient = method.packing;
+    base.activation = method.activation;
+    base.gradient = method.gradient;
     return base;
   }
   throw UserError(fmt::format("boundary.method = \"{}\" is unknown: use one of {}", name,

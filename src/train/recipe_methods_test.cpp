@@ -27,6 +27,8 @@ TEST(Methods, SetBothLegs) {
   EXPECT_EQ(options.anchor, "none");
   EXPECT_EQ(options.activation, "int8");
   EXPECT_EQ(options.gradient, "int8");
+  EXPECT_EQ(method("mapl-vq", {}).activation, "rvq");
+  EXPECT_EQ(method("mapl-vq", {}).gradient, "bf16");
 }
 
 TEST(Methods, ListThemselvesWhenTheNameIsUnknown) {
@@ -36,7 +38,7 @@ TEST(Methods, ListThemselvesWhenTheNameIsUnknown) {
   } catch (const UserError& error) {
     EXPECT_STREQ(error.what(),
                  "boundary.method = \"quantized\" is unknown: use one of uncompressed, mapl, "
-                 "frozen, free, quantised");
+                 "mapl-int8, mapl-vq, frozen, free, quantised, topk");
   }
 }
 

@@ -29,9 +29,8 @@ TEST(Supervisor, TheUsersMistakeIsTheCauseWhoeverFailsFirst) {
   const std::string fifo = folder + "/fifo";
   ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
   // The reader sees the end of the file when the writer has ended, with the exit code 1.
-  EXPECT_EQ(supervise({shell("exec 3> " + fifo + "; exit 1"), shell("cat " + fifo + "; exit 2")},
-                      {}),
-            2);
+  EXPECT_EQ(
+      supervise({shell("exec 3> " + fifo + "; exit 1"), shell("cat " + fifo + "; exit 2")}, {}), 2);
   std::filesystem::remove_all(folder);
 }
 

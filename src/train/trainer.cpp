@@ -94,10 +94,10 @@ Status Trainer::greet() {
 // WHY: two machines can compute a start that differs in a bit; the owner's is the one that counts.
 Status Trainer::share_bases() {
   if (next_) {
-    const Status status = next_->send_basis(0);
+    const Status status = next_->send_start();
     if (!status.is_ok()) return status;
   }
-  return prev_ ? prev_->recv_basis(0) : Status::ok();
+  return prev_ ? prev_->recv_start() : Status::ok();
 }
 
 Result<pipeline::Step::Outcome> Trainer::train(int64_t step, bool wants_stop) {

@@ -42,11 +42,13 @@ TEST(Verify, EveryCodecIsTheSameAppliedInPlace) {
   const SmallRun run;
   for (const char* projector : {"identity", "frozen", "free", "stiefel"}) {
     for (const char* anchor : {"none", "static", "factorized", "full"}) {
-      for (const char* packing : {"f32", "bf16", "int8"}) {
+      for (const char* packing : {"f32", "bf16", "int8", "int4", "topk", "rvq"}) {
         expect_equal(run, {std::string("boundary.projector=") + projector,
                            std::string("boundary.anchor=") + anchor,
                            std::string("boundary.activation=") + packing,
-                           std::string("boundary.gradient=") + packing});
+                           std::string("boundary.gradient=") + packing, "boundary.topk=3",
+                           "boundary.rvq_group_size=2", "boundary.rvq_entries=8",
+                           "boundary.rvq_warmup_steps=2"});
       }
     }
   }
@@ -54,6 +56,8 @@ TEST(Verify, EveryCodecIsTheSameAppliedInPlace) {
 
 TEST(Verify, SharedAnchorsTiedHeadsUnequalStagesAndDeepWarmUpToo) {
   const SmallRun run;
+  expect_equal(run, {"boundary.method=topk", "boundary.topk_feedback=true"});
+  expect_equal(run, {"boundary.gradient=int4", "boundary.group_size=4", "boundary.hadamard=true"});
   expect_equal(run, {"boundary.anchor_sharing=stage"});
   expect_equal(run, {"model.tie_word_embeddings=true"});
   expect_equal(run, {"model.tie_word_embeddings=true", "boundary.method=uncompressed",

@@ -1,0 +1,240 @@
+// rvq: each row as codes of codebooks that both ends hold (math/rvq.h). MAPL+VQ, arXiv 2606.05484.
+//
+// The packing end encodes with the very codebook that the unpacking end decodes with, so that what
+// arrives is what was meant, to the bit. A fresh codebook follows the data at the packing end, and
+// streams over: each message carries one entry of every round and group, which both ends put in
+// place when the step is committed. The entries that have moved most since they were sent go first.
+//
+// It begins as bf16. In step `rvq_warmup_steps` - 1 the packing end fits codebooks to what it
+// packed and announces them whole.
+#include <fmt/format.h>
+#include <torch/torch.h>
+
+#include <algorithm>
+#include <map>
+#include <numeric>
+
+#include "base/rng.h"
+#include "codec/codes.h"
+#include "codec/packing_values.h"
+#include "math/rvq.h"
+
+namespace mapl::codec {
+namespace {
+
+constexpr int kFitIterations = 15;
+constexpr int64_t kFitRowsPerEntry = 32;
+constexpr int64_t kCandidates = 64;  // rows of a step from which dead entries start again
+
+// `count` of the rows, or all, picked by the seed.
+at::Tensor pick_rows(const at::Tensor& x_NR, int64_t count, uint64_t seed) {
+  const auto num_rows = static_cast<uint64_t>(x_NR.size(0));
+  if (x_NR.size(0) <= count) return x_NR.clone();
+  std::vector<int64_t> picked;
+  for (int64_t i = 0; i < count; ++i) {
+    picked.push_back(static_cast<int64_t>(permute(static_cast<uint64_t>(i), num_rows, seed)));
+  }
+  return x_NR.index_select(0, torch::tensor(picked));
+}
+
+class PackingRvq final : public Packing {
+ public:
+  explicit PackingRvq(const PackingOptions& options)
+      : options_(options),
+        plain_(make_packing_bf16(options)),
+        groups_(options.columns / options.rvq_group_size),
+        fitted_(torch::zeros({1}, torch::kLong)),
+        codebook_QSCd_(torch::zeros(
+            {options.rvq_rounds, groups_, options.rvq_entries, options.rvq_group_size})),
+        average_(fresh_average()) {}
+
+  PackingId id() const override { return is_fitted() ? PackingId::kRvq : PackingId::kBf16; }
+
+  int64_t packed_bytes(int64_t rows, int64_t columns) const override {
+    return is_fitted() ? fitted_bytes(rows) : plain_->packed_bytes(rows, columns);
+  }
+  int64_t most_packed_bytes(int64_t rows, int64_t columns) const override {
+    return std::max(fitted_bytes(rows), plain_->packed_bytes(rows, columns));
+  }
+
+  Bytes pack(const at::Tensor& x_NR, const MessageKey& key) override {
+    const at::Tensor x = host_rows(x_NR);
+    if (max_magnitude(x.data_ptr<float>(), x.numel()) >= kInfinity) {
+      refuse_values(key, "a value to be sent is not finite");
+    }
+    step_seed_ = derive_seed(options_.seed, fmt::format("rvq.{}", key.step));
+    if (!is_fitted()) {
+      if (fits_in(key.step)) seen_.push_back(pick_rows(x, fit_rows(), step_seed_));
+      return plain_->pack(x, key);
+    }
+    if (!statistics_.count_QSC.defined()) begin_step(x);
+    num_rows_ += x.size(0);
+    const at::Tensor codes = math::rvq_encode(x, codebook_QSCd_, &statistics_);
+    Bytes bytes = pack_codes(codes.to(torch::kLong), options_.rvq_entries);
+    const int64_t entry = by_drift_[key.micro_batch % by_drift_.size()];
+    append(bytes, static_cast<uint16_t>(entry));
+    const at::Tensor values = fresh_QSCd_.select(2, entry).reshape({1, -1});
+    const Bytes packed = plain_->pack(values, key);
+    bytes.insert(bytes.end(), packed.begin(), packed.end());
+    slices_[key.micro_batch] = {entry, plain_->unpack(packed, 1, values.size(1), key).value()};
+    return bytes;
+  }
+
+  Result<at::Tensor> unpack(ByteSpan bytes, int64_t rows, int64_t columns,
+                            const MessageKey& key) override {
+    if (!is_fitted()) return plain_->unpack(bytes, rows, columns, key);
+    if (Status status = check_length(bytes, fitted_bytes(rows)); !status.is_ok()) return status;
+    const int64_t num_codes = rows * groups_ * options_.rvq_rounds;
+    const auto first = static_cast<size_t>(code_bytes(num_codes, options_.rvq_entries));
+    const auto codes =
+        unpack_codes(bytes.first(first), num_codes, options_.rvq_entries, "codebook entry");
+    if (!codes.is_ok()) return codes.status();
+    const auto entry = read_at<uint16_t>(bytes, first);
+    if (entry >= options_.rvq_entries) {
+      return Status(Code::kCorrupt, fmt::format("a slice of codebook entry {}, and there are {}",
+                                                entry, options_.rvq_entries));
+    }
+    auto slice = plain_->unpack(bytes.subspan(first + 2), 1, slice_values(), key);
+    if (!slice.is_ok()) return slice.status();
+    slices_[key.micro_batch] = {entry, slice.value()};
+    const at::Tensor code_NSQ =
+        codes.value().to(torch::kInt).view({rows, groups_, options_.rvq_rounds});
+    return math::rvq_decode(code_NSQ, codebook_QSCd_);
+  }
+
+  int64_t announced_bytes(uint64_t step) const override {
+    return !is_fitted() && fits_in(step) ? most_announced_bytes() : 0;
+  }
+  int64_t most_announced_bytes() const override {
+    return plain_->packed_bytes(1, codebook_QSCd_.numel());
+  }
+  Bytes announce(uint64_t step) override {
+    if (announced_bytes(step) == 0) return {};
+    const at::Tensor seen = pick_rows(torch::cat(seen_), fit_rows(), step_seed_);
+    const at::Tensor fitted = math::rvq_fit(
+        seen, {.rounds = options_.rvq_rounds, .groups = groups_, .entries = options_.rvq_entries},
+        options_.seed, kFitIterations);
+    Bytes bytes = plain_->pack(fitted.view({1, -1}), {.step = step});
+    (void)read_announced(bytes, step);  // as the other end reads it
+    return bytes;
+  }
+  Status read_announced(ByteSpan bytes, uint64_t step) override {
+    Status status = check_length(bytes, announced_bytes(step));
+    if (!status.is_ok() || bytes.empty()) return status;
+    const auto codebook = plain_->unpack(bytes, 1, codebook_QSCd_.numel(), {.step = step});
+    if (codebook.is_ok()) announced_QSCd_ = codebook.value().view_as(codebook_QSCd_);
+    return codebook.status();
+  }
+
+  void commit() override {
+    if (announced_QSCd_.defined()) {
+      codebook_QSCd_.copy_(announced_QSCd_);
+      fitted_.fill_(1);
+      average_ = fresh_average();
+    }
+    if (statistics_.count_QSC.defined()) {
+      average_.update(statistics_, num_rows_, math::rvq_residuals(candidates_KR_, codebook_QSCd_),
+                      step_seed_);
+    }
+    for (const auto& [micro_batch, slice] : slices_) {
+      at::Tensor entry = codebook_QSCd_.select(2, slice.entry);
+      entry.copy_(slice.values.view_as(entry));
+    }
+    abort();
+  }
+  void abort() override {
+    announced_QSCd_.reset();
+    statistics_ = {};
+    candidates_KR_.reset();
+    num_rows_ = 0;
+    seen_.clear();
+    slices_.clear();
+  }
+
+  math::NamedTensors state() override {
+    math::NamedTensors all = {{"fitted", fitted_}, {"codebook", codebook_QSCd_}};
+    if (options_.packs) {
+      all.emplace_back("average_count", average_.averages().count_QSC);
+      all.emplace_back("average_sum", average_.averages().sum_QSCd);
+    }
+    return all;
+  }
+  std::vector<at::Tensor> shared() const override { return {fitted_, codebook_QSCd_}; }
+
+ private:
+  struct Slice {
+    int64_t entry = 0;
+    at::Tensor values;  // [1, Q * S * d]
+  };
+
+  bool is_fitted() const { return *fitted_.data_ptr<int64_t>() != 0; }
+  bool fits_in(uint64_t step) const {
+    return static_cast<int64_t>(step) + 1 >= options_.rvq_warmup_steps;
+  }
+  int64_t fit_rows() const { return kFitRowsPerEntry * options_.rvq_entries; }
+  int64_t slice_values() const { return options_.rvq_rounds * options_.columns; }
+  int64_t fitted_bytes(int64_t rows) const {
+    return code_bytes(rows * groups_ * options_.rvq_rounds, options_.rvq_entries) + 2 +
+           plain_->packed_bytes(1, slice_values());
+  }
+  math::RvqAverage fresh_average() const {
+    return math::RvqAverage(codebook_QSCd_, {.decay = options_.rvq_decay});
+  }
+
+  // What a step needs of the averages; x is its first micro-batch.
+  void begin_step(const at::Tensor& x) {
+    statistics_ = math::RvqStatistics::zeros_like(codebook_QSCd_);
+    candidates_KR_ = pick_rows(x, kCandidates, step_seed_);
+    fresh_QSCd_ = average_.codebook();
+    const at::Tensor moved_QSC = (fresh_QSCd_ - codebook_QSCd_).square().sum(-1);
+    const at::Tensor weighted_QSC = moved_QSC * average_.averages().count_QSC;
+    const at::Tensor drift_C = weighted_QSC.sum(at::IntArrayRef({0, 1}));
+    const auto* drift = drift_C.data_ptr<float>();
+    by_drift_.resize(static_cast<size_t>(options_.rvq_entries));
+    std::iota(by_drift_.begin(), by_drift_.end(), int64_t{0});
+    std::stable_sort(by_drift_.begin(), by_drift_.end(),
+                     [drift](int64_t a, int64_t b) { return drift[a] > drift[b]; });
+  }
+
+  PackingOptions options_;
+  std::unique_ptr<Packing> plain_;
+  int64_t groups_;
+  at::Tensor fitted_;         // int64, 1 when there are codebooks
+  at::Tensor codebook_QSCd_;  // at both ends
+  math::RvqAverage average_;  // at the packing end
+
+  // Of the step under way.
+  uint64_t step_seed_ = 0;
+  at::Tensor announced_QSCd_;
+  math::RvqStatistics statistics_;
+  at::Tensor candidates_KR_;
+  int64_t num_rows_ = 0;
+  std::vector<at::Tensor> seen_;
+  std::map<uint32_t, Slice> slices_;  // by micro-batch: put in place in that order
+  at::Tensor fresh_QSCd_;
+  std::vector<int64_t> by_drift_;
+};
+
+}  // namespace
+
+std::unique_ptr<Packing> make_packing_rvq(const PackingOptions& options) {
+  const auto require = [](bool good, const std::string& what) {
+    if (!good) throw UserError(what);
+  };
+  const int64_t width = options.rvq_group_size;
+  require(width >= 1 && options.columns % width == 0,
+          fmt::format("boundary.rvq_group_size is {}; it must divide the {} columns that cross",
+                      width, options.columns));
+  require(options.rvq_rounds >= 1,
+          fmt::format("boundary.rvq_rounds is {}; it must be at least 1", options.rvq_rounds));
+  require(options.rvq_entries >= 2 && options.rvq_entries <= 65536,
+          fmt::format("boundary.rvq_entries is {}; it must be in 2..65536", options.rvq_entries));
+  require(options.rvq_warmup_steps >= 1,
+          fmt::format("boundary.rvq_warmup_steps is {}; codebooks are fitted to at least 1 step",
+                      options.rvq_warmup_steps));
+  require(options.rvq_decay >= 0 && options.rvq_decay < 1,
+          fmt::format("boundary.rvq_decay is {}; it must be in 0..1, below 1", options.rvq_decay));
+  return std::make_unique<PackingRvq>(options);
+}
+
+}  // namespace mapl::codec

@@ -1,0 +1,157 @@
+#include <gtest/gtest.h>
+#include <torch/torch.h>
+
+#include "codec/packing.h"
+#include "math/rvq.h"
+
+namespace mapl::codec {
+namespace {
+
+constexpr int64_t kColumns = 6;
+
+PackingOptions options(bool packs) {
+  return {.packs = packs,
+          .columns = kColumns,
+          .seed = 4,
+          .rvq_group_size = 2,
+          .rvq_rounds = 2,
+          .rvq_entries = 16,
+          .rvq_warmup_steps = 2,
+          .rvq_decay = 0.9};
+}
+
+// Both ends of a leg, and what crosses.
+struct Pipe {
+  std::unique_ptr<Packing> packs = make_packing("rvq", options(true));
+  std::unique_ptr<Packing> unpacks = make_packing("rvq", options(false));
+
+  at::Tensor cross(const at::Tensor& x, uint64_t step, uint32_t micro_batch = 0) {
+    const MessageKey key{.step = step, .micro_batch = micro_batch};
+    EXPECT_EQ(packs->id(), unpacks->id());
+    bytes = packs->pack(x, key);
+    EXPECT_EQ(static_cast<int64_t>(bytes.size()), unpacks->packed_bytes(x.size(0), kColumns));
+    EXPECT_LE(bytes.size(), unpacks->most_packed_bytes(x.size(0), kColumns));
+    return unpacks->unpack(bytes, x.size(0), kColumns, key).value();
+  }
+  void commit(uint64_t step) {
+    const Bytes announced = packs->announce(step);
+    EXPECT_EQ(static_cast<int64_t>(announced.size()), unpacks->announced_bytes(step));
+    ASSERT_TRUE(unpacks->read_announced(announced, step).is_ok());
+    packs->commit();
+    unpacks->commit();
+    for (size_t i = 0; i < packs->shared().size(); ++i) {
+      EXPECT_TRUE(torch::equal(packs->shared()[i], unpacks->shared()[i]));
+    }
+  }
+  at::Tensor codebook() const { return unpacks->shared()[1]; }
+  Bytes bytes;
+};
+
+at::Tensor rows(uint64_t seed, double shift = 0) {
+  torch::manual_seed(static_cast<int64_t>(seed));
+  return torch::randn({200, kColumns}) + shift;
+}
+
+double error(const at::Tensor& back, const at::Tensor& x) {
+  return ((back - x).norm() / x.norm()).item<double>();
+}
+
+void warm_up(Pipe& leg, double shift = 0) {
+  for (uint64_t step = 0; step < 2; ++step) {
+    const at::Tensor x = rows(step, shift);
+    EXPECT_EQ(leg.packs->id(), PackingId::kBf16);
+    EXPECT_LT(error(leg.cross(x, step), x), 0.01);
+    leg.commit(step);
+  }
+  EXPECT_EQ(leg.packs->id(), PackingId::kRvq);
+}
+
+TEST(PackingRvq, BeginsAsBf16AndSwitchesAtAStepThatBothEndsKnow) {
+  Pipe leg;
+  EXPECT_EQ(leg.unpacks->announced_bytes(0), 0);
+  EXPECT_EQ(leg.unpacks->announced_bytes(1), 2 * 2 * 3 * 16 * 2);  // bf16 of [2, 3, 16, 2]
+  warm_up(leg);
+  EXPECT_EQ(leg.unpacks->announced_bytes(2), 0);
+  // 200 rows of 3 groups and 2 rounds, 4 bits each; a slice: an entry's number and its values.
+  EXPECT_EQ(leg.unpacks->packed_bytes(200, kColumns), 200 * 6 / 2 + 2 + 2 * 12);
+}
+
+TEST(PackingRvq, WhatArrivesIsTheDecodedCodesOfTheSharedCodebook) {
+  Pipe leg;
+  warm_up(leg);
+  const at::Tensor x = rows(9);
+  const at::Tensor back = leg.cross(x, 2);
+  const at::Tensor codes = math::rvq_encode(x, leg.codebook());
+  EXPECT_TRUE(torch::equal(back, math::rvq_decode(codes, leg.codebook())));
+  EXPECT_LT(error(back, x), 0.5);  // 4 bits a column of Gaussian numbers, fitted to 200 rows
+}
+
+// The numbers drift away from what was fitted; slices bring the codebooks after them.
+TEST(PackingRvq, CodebooksStreamOver) {
+  Pipe leg;
+  warm_up(leg);
+  const double stale = error(leg.cross(rows(3, 4), 2), rows(3, 4));
+  for (uint64_t step = 2; step < 120; ++step) {
+    for (uint32_t m : {0U, 1U}) leg.cross(rows(2 * step + m, 4), step, m);
+    leg.commit(step);
+  }
+  EXPECT_LT(error(leg.cross(rows(3, 4), 120), rows(3, 4)), 0.3 * stale);
+}
+
+TEST(PackingRvq, NothingIsInPlaceBeforeTheCommit) {
+  Pipe leg;
+  warm_up(leg);
+  leg.cross(rows(3, 4), 2);
+  leg.commit(2);
+  const at::Tensor before = leg.codebook().clone();
+  leg.cross(rows(5, 4), 3);
+  EXPECT_TRUE(torch::equal(leg.codebook(), before));
+  leg.packs->abort();
+  leg.unpacks->abort();
+  leg.commit(3);  // of nothing
+  EXPECT_TRUE(torch::equal(leg.codebook(), before));
+}
+
+TEST(PackingRvq, CodesAndSlicesThatCannotBeAreCorrupt) {
+  PackingOptions odd = options(true);
+  odd.rvq_entries = 11;  // 4 bits hold 16
+  Pipe leg;
+  leg.packs = make_packing("rvq", odd);
+  odd.packs = false;
+  leg.unpacks = make_packing("rvq", odd);
+  warm_up(leg);
+  leg.cross(rows(3), 2);
+  const auto refused = [&](size_t at, int value) {
+    Bytes bytes = leg.bytes;
+    bytes[at] = static_cast<std::byte>(value);
+    const auto result = leg.unpacks->unpack(bytes, 200, kColumns, {.step = 2});
+    return result.is_ok() ? "" : result.status().message();
+  };
+  EXPECT_NE(refused(0, 0xFF).find("codebook entry 15, and there are 11"), std::string::npos);
+  EXPECT_NE(refused(600, 11).find("slice of codebook entry 11"), std::string::npos);
+  Bytes bytes = leg.bytes;
+  bytes[602] = std::byte{0x80};
+  bytes[603] = std::byte{0x7F};  // infinity
+  EXPECT_EQ(leg.unpacks->unpack(bytes, 200, kColumns, {.step = 2}).status().code(), Code::kCorrupt);
+}
+
+TEST(PackingRvq, OptionsThatCannotBeAreNamed) {
+  const auto refusal = [](auto change) -> std::string {
+    PackingOptions changed = options(true);
+    change(changed);
+    try {
+      make_packing("rvq", changed);
+      return "";
+    } catch (const UserError& error) {
+      return error.what();
+    }
+  };
+  EXPECT_NE(refusal([](auto& o) { o.rvq_group_size = 4; }).find("divide the 6"), std::string::npos);
+  EXPECT_NE(refusal([](auto& o) { o.rvq_entries = 65537; }).find("2..65536"), std::string::npos);
+  EXPECT_NE(refusal([](auto& o) { o.rvq_rounds = 0; }).find("rvq_rounds"), std::string::npos);
+  EXPECT_NE(refusal([](auto& o) { o.rvq_warmup_steps = 0; }).find("warmup"), std::string::npos);
+  EXPECT_NE(refusal([](auto& o) { o.rvq_decay = 1; }).find("rvq_decay"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace mapl::codec
