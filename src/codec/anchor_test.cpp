@@ -25,8 +25,9 @@ TEST(Anchor, AnUnknownKindIsRefusedWithTheKnownOnes) {
     make_anchor(options("bigram"));
     FAIL();
   } catch (const UserError& error) {
-    EXPECT_STREQ(error.what(),
-                 "unknown boundary.anchor \"bigram\"; known: none, static, factorized, full");
+    EXPECT_STREQ(
+        error.what(),
+        "unknown boundary.anchor \"bigram\"; known: none, static, fixed, factorized, full");
   }
 }
 
@@ -63,6 +64,25 @@ TEST(Anchor, TheFrozenPartsAreOneForARunAndAnotherForAnotherSeed) {
     EXPECT_TRUE(torch::equal(sender, receiver)) << kind;
     EXPECT_FALSE(torch::equal(sender, make_anchor(options(kind, "a", 2))->state().back().second))
         << kind;
+  }
+}
+
+TEST(Anchor, FixedIsTheEmbeddingOfTheStartAndIsNotTrained) {
+  const AnchorOptions given = options("fixed");
+  const auto anchor = make_anchor(given);
+  EXPECT_TRUE(anchor->parameters().empty());
+  EXPECT_TRUE(torch::equal(anchor->lookup(torch::arange(200)), given.embedding_VD));
+}
+
+TEST(Anchor, SparseTablesTouchTheRowsOfTheTokens) {
+  for (const char* kind : {"factorized", "full"}) {
+    AnchorOptions given = options(kind);
+    given.sparse = true;
+    const auto anchor = make_anchor(given);
+    anchor->lookup(torch::tensor({3, 9, 3}, torch::kLong)).sum().backward();
+    const auto parameter = anchor->parameters().front();
+    EXPECT_EQ(parameter.rule, math::Rule::kSparseAdamW) << kind;
+    EXPECT_EQ(parameter.touched->rows(), (std::vector<int64_t>{3, 9})) << kind;
   }
 }
 

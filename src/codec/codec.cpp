@@ -17,19 +17,6 @@
 namespace mapl::codec {
 namespace {
 
-void require_known(const char* key, const std::string& value,
-                   const std::vector<std::string>& known) {
-  if (std::find(known.begin(), known.end(), value) != known.end()) return;
-  throw UserError(
-      fmt::format("unknown boundary.{} \"{}\"; known: {}", key, value, fmt::join(known, ", ")));
-}
-
-void require_rank(const char* key, int64_t rank, int64_t hidden_size) {
-  if (rank >= 1 && rank <= hidden_size) return;
-  throw UserError(fmt::format("boundary.{} is {}; it must be in 1..{} (model.hidden_size)", key,
-                              rank, hidden_size));
-}
-
 ByteSpan bytes_of(const at::Tensor& host) {
   return {static_cast<const std::byte*>(host.data_ptr()), static_cast<size_t>(host.nbytes())};
 }
@@ -38,55 +25,22 @@ at::Tensor host_floats(const at::Tensor& x) {
   return x.detach().to(at::kCPU, at::kFloat).contiguous();
 }
 
-PackingOptions packing_options(const Options& options, int64_t columns) {
-  return {.columns = columns,
-          .group_size = options.group_size,
-          .hadamard = options.hadamard,
-          .topk = options.topk,
-          .topk_feedback = options.topk_feedback,
-          .rvq_group_size = options.rvq_group_size,
-          .rvq_rounds = options.rvq_rounds,
-          .rvq_entries = options.rvq_entries,
-          .rvq_warmup_steps = options.rvq_warmup_steps,
-          .rvq_decay = options.rvq_decay};
-}
-
 double squared_norm(const at::Tensor& x) {
   const at::Tensor flat = x.detach().reshape({-1});
   return at::dot(flat, flat).item<double>();
 }
 
-}  // namespace
-
-void validate(const Options& options, int64_t hidden_size) {
-  require_known("projector", options.projector, projector_names());
-  require_known("anchor", options.anchor, anchor_names());
-  require_known("anchor_sharing", options.anchor_sharing, {"end", "stage"});
-  require_known("activation", options.activation, packing_names());
-  require_known("gradient", options.gradient, packing_names());
-  const bool anchor_takes_rank = options.anchor == "factorized" && options.anchor_rank == 0;
-  if (options.projector != "identity" || anchor_takes_rank) {
-    require_rank("rank", options.rank, hidden_size);
-  }
-  if (options.anchor_rank != 0) require_rank("anchor_rank", options.anchor_rank, hidden_size);
-  const int64_t columns = options.projector == "identity" ? hidden_size : options.rank;
-  for (const std::string& packing : {options.activation, options.gradient}) {
-    make_packing(packing, packing_options(options, columns));
-  }
-}
-
-namespace {
-
 // What the two ends have in common: the same projector from the same seed, both packings, an
 // anchor.
 struct End {
   End(const EndOptions& options, const char* side)
-      : projector({.kind = options.codec.projector,
-                   .boundary = options.boundary,
-                   .hidden_size = options.hidden_size,
-                   .rank = options.codec.rank,
-                   .seed = options.seed,
-                   .device = options.device}),
+      : projector(make_projector({.kind = options.codec.projector,
+                                  .sends = std::string_view(side) == "sender",
+                                  .boundary = options.boundary,
+                                  .hidden_size = options.hidden_size,
+                                  .rank = options.codec.rank,
+                                  .seed = options.seed,
+                                  .device = options.device})),
         prefix(fmt::format("boundary.{}.", options.boundary)),
         side(side),
         hidden_size(options.hidden_size),
@@ -99,7 +53,7 @@ struct End {
 
   std::unique_ptr<Packing> leg(const EndOptions& options, Leg leg, bool packs) const {
     const bool is_activation = leg == Leg::kActivation;
-    PackingOptions chosen = packing_options(options.codec, projector.width());
+    PackingOptions chosen = packing_options(options.codec, projector->width());
     chosen.leg = leg;
     chosen.packs = packs;
     chosen.rows = options.rows;
@@ -108,11 +62,11 @@ struct End {
     return make_packing(is_activation ? options.codec.activation : options.codec.gradient, chosen);
   }
 
-  const at::Tensor& basis() const { return projector.basis(); }
+  at::Tensor basis() const { return projector->basis(); }
 
   // Of a basis that is synchronised: nothing, unless it is trained.
   int64_t basis_bytes() const {
-    return projector.rule() ? basis().numel() * static_cast<int64_t>(sizeof(float)) : 0;
+    return projector->rule() ? basis().numel() * static_cast<int64_t>(sizeof(float)) : 0;
   }
 
   uint64_t state_hash() const {
@@ -142,7 +96,7 @@ struct End {
 
   Result<at::Tensor> unpack(Packing& packing, ByteSpan bytes, int64_t rows,
                             const MessageKey& key) const {
-    auto values = packing.unpack(bytes, rows, projector.width(), key);
+    auto values = packing.unpack(bytes, rows, projector->width(), key);
     if (values.is_ok()) values.value() = values.value().to(device);
     return values;
   }
@@ -180,9 +134,21 @@ struct End {
     return std::pair(bytes.first(first), bytes.subspan(first));
   }
 
+  // What this end trains for itself: all but the basis.
+  std::vector<math::Parameter> own_parameters() const {
+    std::vector<math::Parameter> all = projector->own_parameters();
+    for (auto& own : all) own.name = prefix + side + "." + own.name;
+    if (!anchor) return all;
+    for (auto& parameter : anchor->parameters()) all.push_back(std::move(parameter));
+    return all;
+  }
+
   math::NamedTensors state() const {
     math::NamedTensors named;
     if (basis().defined()) named.emplace_back(prefix + side + ".basis", basis());
+    for (auto& own : projector->own_parameters()) {
+      named.emplace_back(prefix + side + "." + own.name, own.value);
+    }
     for (const auto& [leg, name] :
          {std::pair(activation.get(), ".activation."), std::pair(gradient.get(), ".gradient.")}) {
       for (auto& [key, tensor] : leg->state())
@@ -194,7 +160,7 @@ struct End {
     return named;
   }
 
-  Projector projector;
+  std::unique_ptr<Projector> projector;
   std::string prefix;
   std::string side;
   int64_t hidden_size;
@@ -220,7 +186,7 @@ struct SenderEnd::Impl : End {
 SenderEnd::SenderEnd(const EndOptions& options) : impl_(std::make_unique<Impl>(options)) {}
 SenderEnd::~SenderEnd() = default;
 
-int64_t SenderEnd::width() const { return impl_->projector.width(); }
+int64_t SenderEnd::width() const { return impl_->projector->width(); }
 const Packing& SenderEnd::activation() const { return *impl_->activation; }
 const Packing& SenderEnd::gradient() const { return *impl_->gradient; }
 int64_t SenderEnd::activation_bytes(int64_t rows) const {
@@ -232,7 +198,7 @@ int64_t SenderEnd::gradient_bytes(int64_t rows) const {
 
 at::Tensor SenderEnd::project(const at::Tensor& x_ND, const at::Tensor& ids_N) {
   impl_->check_rows(x_ND, impl_->hidden_size, ids_N);
-  const at::Tensor z_NR = impl_->projector.project(x_ND, ids_N, impl_->anchor.get());
+  const at::Tensor z_NR = impl_->projector->project(x_ND, ids_N, impl_->anchor.get());
   if (!impl_->energy_kept && impl_->basis().defined()) {
     at::NoGradGuard no_grad;
     const double whole = squared_norm(impl_->anchor ? x_ND - impl_->anchor->lookup(ids_N) : x_ND);
@@ -284,12 +250,9 @@ void SenderEnd::abort() { impl_->abort(); }
 uint64_t SenderEnd::state_hash() const { return impl_->state_hash(); }
 
 std::vector<math::Parameter> SenderEnd::parameters() {
-  std::vector<math::Parameter> all;
-  if (const auto rule = impl_->projector.rule()) {
-    all.push_back({impl_->prefix + "sender.basis", impl_->basis(), *rule});
-  }
-  if (impl_->anchor) {
-    for (auto& parameter : impl_->anchor->parameters()) all.push_back(std::move(parameter));
+  std::vector<math::Parameter> all = impl_->own_parameters();
+  if (const auto rule = impl_->projector->rule()) {
+    all.insert(all.begin(), {impl_->prefix + "sender.basis", impl_->basis(), *rule});
   }
   return all;
 }
@@ -314,7 +277,7 @@ struct ReceiverEnd::Impl : End {
 ReceiverEnd::ReceiverEnd(const EndOptions& options) : impl_(std::make_unique<Impl>(options)) {}
 ReceiverEnd::~ReceiverEnd() = default;
 
-int64_t ReceiverEnd::width() const { return impl_->projector.width(); }
+int64_t ReceiverEnd::width() const { return impl_->projector->width(); }
 const Packing& ReceiverEnd::activation() const { return *impl_->activation; }
 const Packing& ReceiverEnd::gradient() const { return *impl_->gradient; }
 int64_t ReceiverEnd::activation_bytes(int64_t rows) const {
@@ -330,7 +293,7 @@ Result<at::Tensor> ReceiverEnd::unpack(ByteSpan bytes, int64_t rows, const Messa
 
 at::Tensor ReceiverEnd::restore(const at::Tensor& z_NR, const at::Tensor& ids_N) {
   impl_->check_rows(z_NR, width(), ids_N);
-  return impl_->projector.restore(z_NR, ids_N, impl_->anchor.get());
+  return impl_->projector->restore(z_NR, ids_N, impl_->anchor.get());
 }
 
 Bytes ReceiverEnd::pack_gradient(const at::Tensor& grad_NR, const MessageKey& key) {
@@ -374,9 +337,7 @@ void ReceiverEnd::abort() { impl_->abort(); }
 
 uint64_t ReceiverEnd::state_hash() const { return impl_->state_hash(); }
 
-std::vector<math::Parameter> ReceiverEnd::parameters() {
-  return impl_->anchor ? impl_->anchor->parameters() : std::vector<math::Parameter>();
-}
+std::vector<math::Parameter> ReceiverEnd::parameters() { return impl_->own_parameters(); }
 
 math::NamedTensors ReceiverEnd::state() { return impl_->state(); }
 

@@ -26,34 +26,11 @@
 #include "base/bytes.h"
 #include "base/status.h"
 #include "codec/anchor.h"
+#include "codec/options.h"
 #include "codec/packing.h"
 #include "math/parameter.h"
 
 namespace mapl::codec {
-
-struct Options {
-  std::string projector = "stiefel";  // identity, frozen, free, stiefel
-  int64_t rank = 32;                  // R; ignored by identity, whose z is x - anchor at width D
-  std::string anchor = "factorized";  // none, static, factorized, full
-  int64_t anchor_rank = 0;            // 0: the rank of the projector
-  std::string anchor_sharing =
-      "end";                        // end: a table at each end; stage: a stage's two ends share one
-  std::string activation = "bf16";  // packing of the leg towards the loss
-  std::string gradient = "bf16";    // packing of the leg back
-  int64_t group_size = 64;          // int8, int4: columns that share a scale
-  bool hadamard = false;            // int8, int4: turn each group by a Hadamard matrix first
-  int64_t topk = 8;                 // entries of a row that are sent
-  bool topk_feedback = false;       // what was not sent is added to the next micro-batch
-  int64_t rvq_group_size = 8;       // columns that share a code
-  int64_t rvq_rounds = 2;           // codes of a group, each on what the one before left
-  int64_t rvq_entries = 256;        // of each codebook
-  int64_t rvq_warmup_steps = 100;   // sent as bf16, before codebooks are fitted
-  double rvq_decay = 0.99;          // of the moving averages that codebooks follow
-};
-
-// ERRORS  UserError that names the key: unknown projector, anchor, sharing or packing; rank outside
-//         1..hidden_size; what the packings say of their own keys.
-void validate(const Options& options, int64_t hidden_size);
 
 // Everything that one end needs to know of its boundary.
 struct EndOptions {

@@ -21,10 +21,11 @@ void add_rows(at::Tensor& sum_VR, const at::Tensor& ids_N, const at::Tensor& row
 
 struct GatherRows : torch::autograd::Function<GatherRows> {
   static at::Tensor forward(torch::autograd::AutogradContext* context, const at::Tensor& table_VR,
-                            const at::Tensor& ids_N) {
+                            const at::Tensor& ids_N, int64_t touched_address) {
     // WHY not save_for_backward: the values are not needed, only the place of the gradient.
     context->saved_data["table"] = table_VR;
     context->saved_data["ids"] = ids_N;
+    context->saved_data["touched"] = touched_address;
     return table_VR.index_select(0, ids_N);
   }
 
@@ -36,6 +37,12 @@ struct GatherRows : torch::autograd::Function<GatherRows> {
     at::Tensor& sum_VR = table_VR.mutable_grad();
     if (!sum_VR.defined()) sum_VR = torch::zeros_like(table_VR);
     const at::Tensor rows_NR = grads[0].contiguous();
+    if (auto* touched =
+            reinterpret_cast<math::TouchedRows*>(context->saved_data["touched"].toInt())) {
+      const at::Tensor ids = ids_N.cpu();
+      const auto* id = ids.data_ptr<int64_t>();
+      for (int64_t n = 0; n < ids.numel(); ++n) touched->add(id[n]);
+    }
     if (!sum_VR.is_cpu()) {
       sum_VR.index_add_(0, ids_N, rows_NR);
     } else if (sum_VR.scalar_type() == at::kDouble) {
@@ -43,15 +50,16 @@ struct GatherRows : torch::autograd::Function<GatherRows> {
     } else {
       add_rows<float>(sum_VR, ids_N, rows_NR);
     }
-    return {at::Tensor(), at::Tensor()};
+    return {at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };
 
 }  // namespace
 
-at::Tensor gather_rows(const at::Tensor& table_VR, const at::Tensor& ids_N) {
+at::Tensor gather_rows(const at::Tensor& table_VR, const at::Tensor& ids_N,
+                       math::TouchedRows* touched) {
   MAPL_CHECK(table_VR.is_leaf() && table_VR.is_contiguous(), "the table is a contiguous leaf");
-  return GatherRows::apply(table_VR, ids_N.contiguous());
+  return GatherRows::apply(table_VR, ids_N.contiguous(), reinterpret_cast<int64_t>(touched));
 }
 
 }  // namespace mapl::codec

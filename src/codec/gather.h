@@ -3,6 +3,8 @@
 
 #include <ATen/core/Tensor.h>
 
+#include "math/parameter.h"
+
 namespace mapl::codec {
 
 // table[ids], in autograd; equals torch::embedding, but for the backward, which adds each row's
@@ -15,6 +17,9 @@ namespace mapl::codec {
 //
 // WHY .grad() is written here: a dense gradient of a 32,000 x 256 table is 32 MB, several times the
 // activations of a micro-batch. Consequence: use backward(), not grad(), on graphs with a gather.
-at::Tensor gather_rows(const at::Tensor& table_VR, const at::Tensor& ids_N);
+//
+//   touched  told of the rows that get a gradient; may be null; must live as long as the graph
+at::Tensor gather_rows(const at::Tensor& table_VR, const at::Tensor& ids_N,
+                       math::TouchedRows* touched = nullptr);
 
 }  // namespace mapl::codec

@@ -25,7 +25,12 @@ inline EndOptions end_options(const Options& codec, const std::string& side, uin
                                  .kind = codec.anchor,
                                  .rank = 3,
                                  .seed = seed,
-                                 .embedding_VD = torch::randn({kVocab, kHidden})})};
+                                 .embedding_VD = torch::randn({kVocab, kHidden}),
+                                 .sparse = codec.sparse_anchors,
+                                 .ngram = static_cast<int>(codec.ngram),
+                                 .ngram_entries = 11,
+                                 .ngram_rank = 2,
+                                 .sequence_length = 4})};
 }
 
 inline at::Tensor find(const math::NamedTensors& named, const std::string& ending) {

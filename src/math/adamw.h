@@ -4,6 +4,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <vector>
 
 namespace mapl::math {
 
@@ -30,7 +31,17 @@ class AdamW {
   void update(const at::Tensor& gradient, double lr_factor, double gradient_scale, State& state,
               at::Tensor& value) const;
 
+  // The same for some rows of a matrix; the others stay as they are, averages included, so that the
+  // cost is that of the rows (torch.optim.SparseAdam). Bias is corrected by the number of updates
+  // of the whole.
+  void update_rows(const std::vector<int64_t>& rows, const at::Tensor& gradient, double lr_factor,
+                   double gradient_scale, State& state, at::Tensor& value) const;
+
  private:
+  struct Factors;
+  // Counts the update.
+  Factors next_factors(double lr_factor, double gradient_scale, State& state) const;
+
   Options options_;
 };
 

@@ -2,6 +2,7 @@
 
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <unordered_map>
@@ -31,6 +32,20 @@ double squared_norm(const float* values, int64_t size) {
   return sum;
 }
 
+double squared_norm(const at::Tensor& tensor, const TouchedRows& touched) {
+  std::vector<int64_t> rows = touched.rows();
+  std::sort(rows.begin(), rows.end());  // the order of the micro-batches may differ, the sum not
+  if (!tensor.is_cpu()) {
+    const at::Tensor index = torch::tensor(rows).to(tensor.device());
+    return tensor.index_select(0, index).to(at::kDouble).square_().sum().item<double>();
+  }
+  double sum = 0.0;
+  for (const int64_t row : rows) {
+    sum += squared_norm(tensor.data_ptr<float>() + row * tensor.size(1), tensor.size(1));
+  }
+  return sum;
+}
+
 double squared_norm(const at::Tensor& tensor) {
   if (!tensor.is_cpu()) return tensor.to(at::kDouble).square_().sum().item<double>();
   const auto dense = tensor.contiguous();
@@ -47,6 +62,7 @@ States fresh_state(const Parameter& parameter) {
     case Rule::kSpel:
       return Spel::State{zeros()};
     case Rule::kAdamW:
+    case Rule::kSparseAdamW:
       break;
   }
   return AdamW::State{zeros(), zeros(), 0};
@@ -88,6 +104,8 @@ Optimizer::Optimizer(std::vector<Parameter> parameters, const Options& options)
                "{} is not a float32 leaf", parameter.name);
     MAPL_CHECK(parameter.rule == Rule::kAdamW || parameter.value.dim() == 2,
                "{} is not a matrix, its rule moves matrices", parameter.name);
+    MAPL_CHECK((parameter.rule == Rule::kSparseAdamW) == (parameter.touched != nullptr),
+               "{}: rows are counted for sparse updates, and only for those", parameter.name);
     states_.push_back(fresh_state(parameter));
   }
 }
@@ -95,7 +113,8 @@ Optimizer::Optimizer(std::vector<Parameter> parameters, const Options& options)
 double Optimizer::add_squared_norm(double running) const {
   for (auto it = parameters_.rbegin(); it != parameters_.rend(); ++it) {
     const auto& gradient = it->value.grad();
-    if (it->rule != Rule::kSpel && gradient.defined()) running += squared_norm(gradient);
+    if (it->rule == Rule::kSpel || !gradient.defined()) continue;
+    running += it->touched ? squared_norm(gradient, *it->touched) : squared_norm(gradient);
   }
   return running;
 }
@@ -108,7 +127,11 @@ void Optimizer::step(double lr_factor, double gradient_scale) {
     if (auto* muon = std::get_if<Muon::State>(&states_[i])) {
       muon_.update(gradient, lr_factor, gradient_scale, *muon, value);
     } else if (auto* adamw = std::get_if<AdamW::State>(&states_[i])) {
-      adamw_.update(gradient, lr_factor, gradient_scale, *adamw, value);
+      if (const auto& touched = parameters_[i].touched) {
+        adamw_.update_rows(touched->rows(), gradient, lr_factor, gradient_scale, *adamw, value);
+      } else {
+        adamw_.update(gradient, lr_factor, gradient_scale, *adamw, value);
+      }
     } else {
       spel_.update(gradient, lr_factor, std::get<Spel::State>(states_[i]), value);
     }
@@ -116,7 +139,17 @@ void Optimizer::step(double lr_factor, double gradient_scale) {
 }
 
 void Optimizer::zero_grad() {
-  for (auto& parameter : parameters_) parameter.value.mutable_grad() = at::Tensor();
+  at::NoGradGuard no_grad;
+  for (auto& parameter : parameters_) {
+    at::Tensor& gradient = parameter.value.mutable_grad();
+    if (!parameter.touched) {
+      gradient = at::Tensor();
+      continue;
+    }
+    // WHY kept: to make it anew costs what the table costs.
+    for (const int64_t row : parameter.touched->rows()) gradient[row].zero_();
+    parameter.touched->clear();
+  }
 }
 
 NamedTensors Optimizer::state() const {

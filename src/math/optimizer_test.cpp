@@ -163,5 +163,59 @@ TEST(ClipScale, BringsTheNormDownToTheLimit) {
   EXPECT_TRUE(std::isnan(clip_scale(INFINITY, 1.0)));
 }
 
+Parameter sparse(const std::string& name) {
+  Parameter table = parameter(name, 20, 3, Rule::kSparseAdamW);
+  table.touched = std::make_shared<TouchedRows>(20);
+  table.value.mutable_grad() = at::zeros({20, 3});
+  return table;
+}
+
+void touch(Parameter& table, int64_t row, double by) {
+  table.touched->add(row);
+  table.value.mutable_grad()[row] += by;
+}
+
+// As if each row were a parameter of its own that skips the steps without a gradient, but for the
+// number of steps.
+TEST(SparseAdamW, MovesTouchedRowsAndNoOthers) {
+  Parameter table = sparse("t");
+  const at::Tensor before = table.value.detach().clone();
+  Optimizer optimizer({table}, {});
+  touch(table, 7, 0.5);
+  touch(table, 3, -2);
+  touch(table, 7, 0.25);
+  // Sums of exact squares.
+  EXPECT_EQ(optimizer.add_squared_norm(1.0), 1.0 + 3 * (4.0 + 0.75 * 0.75));
+  optimizer.step(1.0, 1.0);
+
+  Parameter dense = parameter("t", 20, 3, Rule::kAdamW);
+  dense.value.mutable_grad() = table.value.grad().clone();
+  Optimizer({dense}, {}).step(1.0, 1.0);
+  for (const int64_t row : {3, 7}) EXPECT_TRUE(at::equal(table.value[row], dense.value[row]));
+
+  optimizer.zero_grad();
+  EXPECT_EQ(table.value.grad().abs().max().item<float>(), 0);
+  EXPECT_TRUE(table.touched->rows().empty());
+  const at::Tensor first = table.value.detach().clone();
+  touch(table, 4, 1);
+  optimizer.step(1.0, 1.0);
+  EXPECT_TRUE(at::equal(table.value[7], first[7]));  // dense averages would move it on
+  EXPECT_FALSE(at::equal(table.value[4], first[4]));
+  for (const int64_t row : {0, 1, 2, 5, 19}) EXPECT_TRUE(at::equal(table.value[row], before[row]));
+}
+
+TEST(SparseAdamW, TheOrderOfTouchesChangesNoBit) {
+  Parameter a = sparse("t");
+  Parameter b = sparse("t");
+  Optimizer first({a}, {});
+  Optimizer second({b}, {});
+  for (const int64_t row : {1, 9, 5}) touch(a, row, 0.1 * static_cast<double>(row));
+  for (const int64_t row : {5, 1, 9}) touch(b, row, 0.1 * static_cast<double>(row));
+  EXPECT_EQ(first.add_squared_norm(0), second.add_squared_norm(0));
+  first.step(1.0, 1.0);
+  second.step(1.0, 1.0);
+  EXPECT_TRUE(at::equal(a.value, b.value));
+}
+
 }  // namespace
 }  // namespace mapl::math

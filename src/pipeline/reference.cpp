@@ -44,6 +44,7 @@ Result<Reference::Outcome> Reference::train(math::Optimizer& optimizer, int num_
                                             uint64_t step, double divisor, double lr_factor,
                                             const BatchSource& batches) try {
   optimizer.zero_grad();
+  for_each_held(&math::HeldWeight::zero_grad);
   Outcome outcome;
   for (int m = 0; m < num_micro_batches; ++m) {
     std::vector<Wire> wires;
@@ -64,9 +65,11 @@ Result<Reference::Outcome> Reference::train(math::Optimizer& optimizer, int num_
     const Status status = tied->exchange(step);
     if (!status.is_ok()) return status;
   }
+  for_each_held(&math::HeldWeight::before_optimizer);
   outcome.squared_norm = optimizer.add_squared_norm(0);
   if (tied) tied->share();
   optimizer.step(lr_factor, math::clip_scale(outcome.squared_norm, options_.max_norm));
+  for_each_held(&math::HeldWeight::after_optimizer);
   for (size_t i = 0; i + 1 < pieces_.size(); ++i) {
     const Status status = pieces_[i + 1].prev->read_sync(pieces_[i].next->sync(step), step);
     if (!status.is_ok()) return status;
@@ -93,6 +96,13 @@ Result<double> Reference::validate(int num_micro_batches, uint64_t step, double 
   return total;
 } catch (const RunError& error) {
   return error.status();
+}
+
+void Reference::for_each_held(void (math::HeldWeight::*change)()) {
+  for (Piece& piece : pieces_) {
+    if (piece.held == nullptr) continue;
+    for (math::HeldWeight& weight : *piece.held) (weight.*change)();
+  }
 }
 
 at::Tensor Reference::forward(const at::Tensor& ids, uint64_t step, uint32_t micro_batch,

@@ -11,6 +11,7 @@
 #include "base/status.h"
 #include "codec/codec.h"
 #include "math/optimizer.h"
+#include "math/subspace.h"
 #include "model/stage.h"
 #include "pipeline/boundary.h"
 #include "pipeline/worker.h"
@@ -24,6 +25,7 @@ class Reference {
     model::Stage* stage = nullptr;
     codec::ReceiverEnd* prev = nullptr;
     codec::SenderEnd* next = nullptr;
+    std::vector<math::HeldWeight>* held = nullptr;
   };
   struct Options {
     MicroBatchShape shape;
@@ -56,6 +58,8 @@ class Reference {
   // The loss of one micro-batch; `wires` must live as long as its graph.
   at::Tensor forward(const at::Tensor& ids, uint64_t step, uint32_t micro_batch, double divisor,
                      std::vector<Wire>& wires);
+
+  void for_each_held(void (math::HeldWeight::*change)());
 
   std::vector<Piece> pieces_;
   Options options_;

@@ -71,6 +71,7 @@ Result<Step::Outcome> Step::try_train(const std::vector<Action>& actions, uint64
                                       double divisor, double lr_factor, const BatchSource& batches,
                                       bool wants_stop) {
   optimizer_.zero_grad();
+  for_each_held(&math::HeldWeight::zero_grad);
   const auto loss = worker_.run(actions, step, divisor, batches);
   if (!loss.is_ok()) return loss.status();
   if (next_) {
@@ -85,6 +86,7 @@ Result<Step::Outcome> Step::try_train(const std::vector<Action>& actions, uint64
     const Status status = tied_->exchange(step);
     if (!status.is_ok()) return status;
   }
+  for_each_held(&math::HeldWeight::before_optimizer);
   auto voted = vote(step, loss.value(), wants_stop, /*trained=*/true);
   if (!voted.is_ok()) return voted.status();
   const auto committed = commit(step, voted.value());
@@ -187,6 +189,7 @@ Status Step::apply(uint64_t step, double lr_factor, const Commit& commit) {
   const int64_t start = now_ns();
   if (tied_) tied_->share();
   optimizer_.step(lr_factor, math::clip_scale(commit.squared_norm, options_.max_norm));
+  for_each_held(&math::HeldWeight::after_optimizer);
   optimizer_seconds_ += 1e-9 * static_cast<double>(now_ns() - start);
   if (next_) {
     const Status status = next_->send_sync(step);
@@ -199,6 +202,11 @@ Status Step::apply(uint64_t step, double lr_factor, const Commit& commit) {
     prev_->end().commit();
   }
   return Status::ok();
+}
+
+void Step::for_each_held(void (math::HeldWeight::*change)()) {
+  if (options_.held == nullptr) return;
+  for (math::HeldWeight& weight : *options_.held) (weight.*change)();
 }
 
 // What the ends gathered for a step that does not count, or for a validation.

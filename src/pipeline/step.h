@@ -15,6 +15,7 @@
 
 #include "base/status.h"
 #include "math/optimizer.h"
+#include "math/subspace.h"
 #include "pipeline/tied_head.h"
 #include "pipeline/vote.h"
 #include "pipeline/worker.h"
@@ -29,6 +30,7 @@ class Step {
     double max_norm = 0;  // of the global gradient; 0: no clipping
     int64_t tied_bytes =
         0;  // of the matrix that is both embedding and head; 0: the head is its own
+    std::vector<math::HeldWeight>* held = nullptr;  // of a subspace projector; may be null
   };
   Step(model::Stage& stage, Worker& worker, math::Optimizer& optimizer, PrevBoundary* prev,
        NextBoundary* next, const Options& options);
@@ -62,6 +64,7 @@ class Step {
   Result<Commit> commit(uint64_t step, const Vote& vote);
   Status apply(uint64_t step, double lr_factor, const Commit& commit);
   void abort_ends();
+  void for_each_held(void (math::HeldWeight::*change)());
   StageReport report();
 
   Worker& worker_;

@@ -3,10 +3,13 @@
 #include <fmt/format.h>
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <map>
 #include <set>
 
 #include "base/rng.h"
+#include "codec/projector.h"
+#include "model/names.h"
 
 namespace mapl::train {
 namespace {
@@ -17,15 +20,20 @@ namespace {
 std::shared_ptr<codec::Anchor> anchor_for(const Recipe& recipe, const std::string& name,
                                           const std::string& place) {
   const codec::Options& boundary = recipe.boundary;
-  if (boundary.anchor == "none") return nullptr;
+  const int64_t anchor_rank = boundary.anchor_rank > 0 ? boundary.anchor_rank : boundary.rank;
   return codec::make_anchor(
       {.name = name,
        .kind = boundary.anchor,
-       .rank = boundary.anchor_rank > 0 ? boundary.anchor_rank : boundary.rank,
+       .rank = anchor_rank,
        .seed = derive_seed(static_cast<uint64_t>(recipe.training.seed), place),
        .embedding_VD = model::initial_value(recipe.model, "model.embed_tokens.weight",
                                             static_cast<uint64_t>(recipe.training.seed))
-                           .to(recipe.training.device)});
+                           .to(recipe.training.device),
+       .sparse = boundary.sparse_anchors,
+       .ngram = static_cast<int>(boundary.ngram),
+       .ngram_entries = boundary.ngram_entries,
+       .ngram_rank = boundary.ngram_rank > 0 ? boundary.ngram_rank : anchor_rank,
+       .sequence_length = recipe.training.sequence_length});
 }
 
 codec::EndOptions end_options(const Recipe& recipe, int64_t boundary,
@@ -43,6 +51,29 @@ codec::EndOptions end_options(const Recipe& recipe, int64_t boundary,
 math::Rule rule_of(const std::string& name, const at::Tensor& value) {
   const bool in_block = name.starts_with("model.layers.");
   return in_block && value.dim() == 2 ? math::Rule::kMuon : math::Rule::kAdamW;
+}
+
+// Whatever writes into the residual stream before a boundary of a subspace projector. WHY not the
+// last stage: nothing of it crosses.
+std::vector<math::HeldWeight> held_weights(const Recipe& recipe, const model::Stage& stage) {
+  const codec::Options& boundary = recipe.boundary;
+  if (boundary.projector != "subspace" || stage.is_last()) return {};
+  const at::Tensor basis_DR = codec::subspace_basis(recipe.model.hidden_size, boundary.rank,
+                                                    static_cast<uint64_t>(recipe.training.seed))
+                                  .to(recipe.training.device);
+  std::vector<math::HeldWeight> held;
+  for (const auto& [name, value] : stage.parameters()) {
+    const bool embeds = name == model::kEmbedding;
+    const bool writes = name.ends_with(".o_proj.weight") || name.ends_with(".down_proj.weight");
+    if (!embeds && !writes) continue;
+    held.emplace_back(
+        math::Parameter{name, value, rule_of(name, value)},
+        math::HeldWeight::Options{.basis_DR = basis_DR,
+                                  .by_rows = embeds,
+                                  .fixed = embeds ? value.detach().clone() : at::Tensor(),
+                                  .reparametrised = boundary.reparametrised});
+  }
+  return held;
 }
 
 }  // namespace
@@ -75,6 +106,7 @@ Assembly::Assembly(const Recipe& recipe, int stage) {
     next_end_ = std::make_unique<codec::SenderEnd>(
         end_options(recipe, after, of_boundary(after, "sender")));
   }
+  held_ = held_weights(recipe, *stage_);
 }
 
 std::vector<math::Parameter> Assembly::parameters() {
@@ -86,7 +118,16 @@ std::vector<math::Parameter> Assembly::parameters() {
   if (prev_end_) {
     for (const auto& parameter : prev_end_->parameters()) add(parameter);
   }
-  for (const auto& [name, value] : stage_->parameters()) add({name, value, rule_of(name, value)});
+  for (const auto& [name, value] : stage_->parameters()) {
+    const auto held = std::find_if(held_.begin(), held_.end(), [&](const math::HeldWeight& weight) {
+      return weight.parameter().name == name;
+    });
+    if (held != held_.end()) {
+      all.push_back(held->parameter());
+    } else {
+      add({name, value, rule_of(name, value)});
+    }
+  }
   if (next_end_) {
     for (const auto& parameter : next_end_->parameters()) add(parameter);
   }
@@ -125,6 +166,7 @@ std::vector<std::string> Assembly::load(const math::NamedTensors& tensors) {
     }
     value.copy_(found->second);
   }
+  for (math::HeldWeight& weight : held_) weight.after_load();
   return missing;
 }
 

@@ -9,6 +9,7 @@
 #include "codec/codec.h"
 #include "math/lr_schedule.h"
 #include "math/optimizer.h"
+#include "math/subspace.h"
 #include "model/stage.h"
 #include "pipeline/boundary.h"
 #include "train/recipe.h"
@@ -28,6 +29,10 @@ class Assembly {
   // end.
   std::vector<math::Parameter> parameters();
 
+  // Weights that a subspace projector holds in its span; they stand in parameters() by their own
+  // names.
+  std::vector<math::HeldWeight>& held() { return held_; }
+
   // Everything that evaluation needs, by global name: weights, bases, anchors.
   math::NamedTensors state();
 
@@ -40,6 +45,7 @@ class Assembly {
   std::unique_ptr<model::Stage> stage_;
   std::unique_ptr<codec::ReceiverEnd> prev_end_;
   std::unique_ptr<codec::SenderEnd> next_end_;
+  std::vector<math::HeldWeight> held_;
 };
 
 math::Optimizer::Options optimizer_options(const Recipe& recipe);

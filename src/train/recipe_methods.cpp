@@ -14,6 +14,7 @@ struct Method {
   const char* anchor;
   const char* activation;
   const char* gradient;
+  bool reparametrised = false;
 };
 
 constexpr Method kMethods[] = {
@@ -25,6 +26,9 @@ constexpr Method kMethods[] = {
     {"free", "free", "factorized", "bf16", "bf16"},
     {"quantised", "identity", "none", "int8", "int8"},
     {"topk", "identity", "none", "topk", "topk"},
+    {"ssn", "subspace", "fixed", "bf16", "bf16"},
+    {"reparam-ssn", "subspace", "fixed", "bf16", "bf16", true},
+    {"resbm", "bottleneck", "none", "bf16", "bf16"},
 };
 
 }  // namespace
@@ -42,6 +46,7 @@ codec::Options method(const std::string& name, codec::Options base) {
     base.anchor = method.anchor;
     base.activation = method.activation;
     base.gradient = method.gradient;
+    base.reparametrised = method.reparametrised;
     return base;
   }
   throw UserError(fmt::format("boundary.method = \"{}\" is unknown: use one of {}", name,

@@ -38,7 +38,7 @@ TEST(Methods, ListThemselvesWhenTheNameIsUnknown) {
   } catch (const UserError& error) {
     EXPECT_STREQ(error.what(),
                  "boundary.method = \"quantized\" is unknown: use one of uncompressed, mapl, "
-                 "mapl-int8, mapl-vq, frozen, free, quantised, topk");
+                 "mapl-int8, mapl-vq, frozen, free, quantised, topk, ssn, reparam-ssn, resbm");
   }
 }
 

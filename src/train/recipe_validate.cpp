@@ -81,6 +81,9 @@ void validate(const Recipe& recipe) {
           "the next: use 2 or more, or 0 to keep all");
   require(!recipe.checkpoint.folder.empty(),
           "checkpoint.folder is empty: name a folder inside the Run folder, or an absolute one");
+  require(recipe.boundary.projector != "subspace" || !recipe.model.tie_word_embeddings,
+          "boundary.projector = \"subspace\" holds the embedding in a subspace, and "
+          "model.tie_word_embeddings makes it the head too: set that to false");
   check_link(recipe);
 }
 

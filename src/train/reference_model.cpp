@@ -18,7 +18,8 @@ ReferenceModel::ReferenceModel(const Recipe& recipe) {
   for (int k = 0; k < cut.pipeline.stages; ++k) {
     assemblies_.push_back(std::make_unique<Assembly>(cut, k));
     Assembly& assembly = *assemblies_.back();
-    pieces.push_back({&assembly.stage(), assembly.prev_end(), assembly.next_end()});
+    pieces.push_back(
+        {&assembly.stage(), assembly.prev_end(), assembly.next_end(), &assembly.held()});
   }
   reference_ = std::make_unique<pipeline::Reference>(
       std::move(pieces),

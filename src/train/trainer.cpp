@@ -56,7 +56,8 @@ Trainer::Trainer(const Recipe& recipe, int stage, Assembly& assembly, link::Link
                 pipeline::Step::Options{.stage = stage,
                                         .num_stages = num_stages,
                                         .max_norm = recipe.training.max_norm,
-                                        .tied_bytes = tied_bytes(recipe)});
+                                        .tied_bytes = tied_bytes(recipe),
+                                        .held = &assembly.held()});
   const auto schedule =
       pipeline::make_schedule(recipe.pipeline.schedule, num_stages, num_micro_batches(recipe),
                               static_cast<int>(recipe.pipeline.in_flight));

@@ -40,7 +40,7 @@ TEST(Verify, EveryPipelineIsTheUnsplitModelBitForBit) {
 
 TEST(Verify, EveryCodecIsTheSameAppliedInPlace) {
   const SmallRun run;
-  for (const char* projector : {"identity", "frozen", "free", "stiefel"}) {
+  for (const char* projector : {"identity", "frozen", "free", "stiefel", "bottleneck"}) {
     for (const char* anchor : {"none", "static", "factorized", "full"}) {
       for (const char* packing : {"f32", "bf16", "int8", "int4", "topk", "rvq"}) {
         expect_equal(run, {std::string("boundary.projector=") + projector,
@@ -57,6 +57,10 @@ TEST(Verify, EveryCodecIsTheSameAppliedInPlace) {
 TEST(Verify, SharedAnchorsTiedHeadsUnequalStagesAndDeepWarmUpToo) {
   const SmallRun run;
   expect_equal(run, {"boundary.method=topk", "boundary.topk_feedback=true"});
+  expect_equal(run, {"boundary.method=ssn", "training.max_norm=0.1"});
+  expect_equal(run, {"boundary.method=reparam-ssn", "training.max_norm=0.1"});
+  expect_equal(run, {"boundary.ngram=3", "boundary.ngram_entries=50", "training.max_norm=0.1"});
+  expect_equal(run, {"boundary.sparse_anchors=true", "boundary.anchor=full"});
   expect_equal(run, {"boundary.gradient=int4", "boundary.group_size=4", "boundary.hadamard=true"});
   expect_equal(run, {"boundary.anchor_sharing=stage"});
   expect_equal(run, {"model.tie_word_embeddings=true"});

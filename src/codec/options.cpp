@@ -1,0 +1,68 @@
+#include "codec/options.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "base/status.h"
+#include "codec/anchor.h"
+#include "codec/projector.h"
+
+namespace mapl::codec {
+namespace {
+
+void require_known(const char* key, const std::string& value,
+                   const std::vector<std::string>& known) {
+  if (std::find(known.begin(), known.end(), value) != known.end()) return;
+  throw UserError(
+      fmt::format("unknown boundary.{} \"{}\"; known: {}", key, value, fmt::join(known, ", ")));
+}
+
+void require_rank(const char* key, int64_t rank, int64_t hidden_size) {
+  if (rank >= 1 && rank <= hidden_size) return;
+  throw UserError(fmt::format("boundary.{} is {}; it must be in 1..{} (model.hidden_size)", key,
+                              rank, hidden_size));
+}
+
+}  // namespace
+
+PackingOptions packing_options(const Options& options, int64_t columns) {
+  return {.columns = columns,
+          .group_size = options.group_size,
+          .hadamard = options.hadamard,
+          .topk = options.topk,
+          .topk_feedback = options.topk_feedback,
+          .rvq_group_size = options.rvq_group_size,
+          .rvq_rounds = options.rvq_rounds,
+          .rvq_entries = options.rvq_entries,
+          .rvq_warmup_steps = options.rvq_warmup_steps,
+          .rvq_decay = options.rvq_decay};
+}
+
+void validate(const Options& options, int64_t hidden_size) {
+  require_known("projector", options.projector, projector_names());
+  require_known("anchor", options.anchor, anchor_names());
+  require_known("anchor_sharing", options.anchor_sharing, {"end", "stage"});
+  require_known("activation", options.activation, packing_names());
+  require_known("gradient", options.gradient, packing_names());
+  const bool anchor_takes_rank = options.anchor == "factorized" && options.anchor_rank == 0;
+  if (options.projector != "identity" || anchor_takes_rank) {
+    require_rank("rank", options.rank, hidden_size);
+  }
+  if (options.anchor_rank != 0) require_rank("anchor_rank", options.anchor_rank, hidden_size);
+  if (options.projector == "subspace" && (options.anchor != "fixed" || options.ngram > 1)) {
+    throw UserError(
+        fmt::format("boundary.projector = \"subspace\" holds weights so that what the embedding of "
+                    "the start leaves crosses without loss; it needs boundary.anchor = \"fixed\" "
+                    "without n-grams, not \"{}\"",
+                    options.anchor));
+  }
+  if (options.ngram_rank != 0) require_rank("ngram_rank", options.ngram_rank, hidden_size);
+  const int64_t columns = options.projector == "identity" ? hidden_size : options.rank;
+  for (const std::string& packing : {options.activation, options.gradient}) {
+    make_packing(packing, packing_options(options, columns));
+  }
+}
+
+}  // namespace mapl::codec

@@ -1,0 +1,72 @@
+#include "codec/options.h"
+
+#include <gtest/gtest.h>
+
+#include "base/status.h"
+
+namespace mapl::codec {
+namespace {
+
+constexpr int64_t kHidden = 16;
+const Options kStiefel{.projector = "stiefel", .rank = 4, .anchor = "factorized"};
+
+std::string refusal(const Options& options) {
+  try {
+    validate(options, kHidden);
+    return "";
+  } catch (const UserError& error) {
+    return error.what();
+  }
+}
+
+TEST(Validate, NamesTheKeyThatIsWrong) {
+  EXPECT_EQ(refusal(kStiefel), "");
+  EXPECT_EQ(refusal({.projector = "stifel", .rank = 4}),
+            "unknown boundary.projector \"stifel\"; known: identity, frozen, free, stiefel, "
+            "subspace, bottleneck");
+  EXPECT_EQ(refusal({.rank = 4, .anchor = "low"}),
+            "unknown boundary.anchor \"low\"; known: none, static, fixed, factorized, full");
+  EXPECT_EQ(refusal({.rank = 4, .anchor_sharing = "run"}),
+            "unknown boundary.anchor_sharing \"run\"; known: end, stage");
+  EXPECT_EQ(refusal({.rank = 4, .activation = "int5"}),
+            "unknown boundary.activation \"int5\"; known: f32, bf16, int8, int4, topk, rvq");
+  EXPECT_EQ(refusal({.rank = 4, .gradient = "int5"}),
+            "unknown boundary.gradient \"int5\"; known: f32, bf16, int8, int4, topk, rvq");
+  EXPECT_EQ(refusal({.rank = 17}), "boundary.rank is 17; it must be in 1..16 (model.hidden_size)");
+  EXPECT_EQ(refusal({.rank = 0}), "boundary.rank is 0; it must be in 1..16 (model.hidden_size)");
+  EXPECT_EQ(refusal({.rank = 4, .anchor_rank = 17}),
+            "boundary.anchor_rank is 17; it must be in 1..16 (model.hidden_size)");
+}
+
+TEST(Validate, AsksThePackingOfEachLeg) {
+  const auto starts = [](const Options& options, const std::string& start) {
+    EXPECT_EQ(refusal(options).substr(0, start.size()), start);
+  };
+  starts({.rank = 4, .activation = "int8", .group_size = 0}, "boundary.group_size is 0");
+  starts({.rank = 6, .gradient = "int4", .group_size = 4, .hadamard = true},
+         "boundary.hadamard turns groups of 4 columns of 6");
+  starts({.rank = 6, .gradient = "int4", .hadamard = true},
+         "boundary.hadamard turns groups of 6 columns of 6");
+  starts({.rank = 4, .activation = "topk", .topk = 5}, "boundary.topk is 5");
+  starts({.rank = 4, .activation = "rvq", .rvq_group_size = 3},
+         "boundary.rvq_group_size is 3; it must divide the 4 columns");
+  starts({.rank = 4, .gradient = "rvq", .rvq_group_size = 2, .rvq_entries = 65537},
+         "boundary.rvq_entries is 65537");
+  EXPECT_EQ(refusal({.rank = 4, .topk = 5, .rvq_group_size = 3}), "");  // not in use
+}
+
+TEST(Validate, ASubspaceNeedsTheFixedAnchor) {
+  EXPECT_EQ(refusal({.projector = "subspace", .rank = 4, .anchor = "fixed"}), "");
+  for (const char* anchor : {"none", "factorized"}) {
+    EXPECT_NE(refusal({.projector = "subspace", .rank = 4, .anchor = anchor}).find("\"fixed\""),
+              std::string::npos);
+  }
+}
+
+TEST(Validate, IdentityNeedsNoRank) {
+  EXPECT_EQ(refusal({.projector = "identity", .rank = 99, .anchor = "none"}), "");
+  EXPECT_NE(refusal({.projector = "identity", .rank = 99, .anchor = "factorized"}), "");
+}
+
+}  // namespace
+}  // namespace mapl::codec
