@@ -57,8 +57,9 @@ int main(int argc, char** argv) {
   parser.set_version_flag("--version", std::string("mapl ") + mapl::train::kVersion);
   parser.require_subcommand(1);
   using namespace mapl::cli;
-  const Command commands[] = {add_data(parser), add_train(parser),  add_stage(parser),
-                              add_eval(parser), add_verify(parser), add_keygen(parser)};
+  const Command commands[] = {add_data(parser),   add_train(parser),  add_stage(parser),
+                              add_eval(parser),   add_verify(parser), add_compare(parser),
+                              add_keygen(parser)};
   try {
     parser.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

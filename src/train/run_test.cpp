@@ -83,6 +83,36 @@ TEST(Run, CountsWhatCrossesToTheByte) {
   EXPECT_DOUBLE_EQ(summary["compression_ratio"], full / all);
 }
 
+// All that crosses lies in the subspace, after any number of steps; float32 sums of 16 terms.
+TEST(Run, ASubspaceLosesNothingAtTheBoundary) {
+  for (const char* method : {"ssn", "reparam-ssn", "frozen"}) {
+    const SmallRun small;
+    const std::string folder = small.folder() + "/run";
+    ASSERT_TRUE(run_all(small.recipe({std::string("boundary.method=") + method}), folder).is_ok());
+    double least = 1;
+    for (const auto& line : json_lines(folder + "/metrics.jsonl")) {
+      for (const char* key : {"energy_kept_0", "energy_kept_1", "energy_kept_2"}) {
+        least = std::min(least, line[key].get<double>());
+      }
+    }
+    if (std::string(method) == "frozen") {
+      EXPECT_LT(least, 0.9);  // so that the test can tell
+    } else {
+      EXPECT_GT(least, 1 - 1e-5) << method;
+    }
+  }
+}
+
+TEST(Run, CodebooksAreSavedAndEvaluationDecodesWithThem) {
+  const SmallRun small;
+  const Recipe recipe = small.recipe({"boundary.method=mapl-vq", "boundary.rvq_group_size=2",
+                                      "boundary.rvq_entries=8", "boundary.rvq_warmup_steps=2"});
+  const std::string folder = small.folder() + "/run";
+  ASSERT_TRUE(run_all(recipe, folder).is_ok());
+  const auto evaluation = evaluate(recipe, load_weights(folder), folder);
+  EXPECT_EQ(evaluation.loss, summary_of(folder)["validation_loss"].get<double>());
+}
+
 TEST(Run, TheSameRecipeGivesTheSameRun) {
   const SmallRun small;
   ASSERT_TRUE(run_all(small.recipe(), small.folder() + "/a").is_ok());

@@ -1,0 +1,161 @@
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "base/log.h"
+#include "cli/commands.h"
+#include "report/comparison.h"
+#include "train/arm.h"
+#include "train/assembly.h"
+#include "train/supervisor.h"
+
+namespace mapl::cli {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Options {
+  RecipeOptions recipe;
+  std::vector<std::string> methods;
+  int seeds = 1;
+  int jobs = 1;
+  std::string out = "runs/compare";
+  double fraction = 0.8;
+};
+
+struct Task {
+  std::string title;
+  std::string folder;
+  train::Recipe recipe;
+  std::vector<std::string> overrides;
+};
+
+Task make_task(const Options& options, const train::ArmSpec& arm, int64_t seed) {
+  Task task{.title = fmt::format("{}, seed {}", arm.name, seed),
+            .folder = fmt::format("{}/{}/seed-{}", options.out, arm.name, seed),
+            .recipe = {},
+            .overrides = options.recipe.overrides};
+  task.overrides.insert(task.overrides.end(), arm.overrides.begin(), arm.overrides.end());
+  task.overrides.push_back(fmt::format("training.seed={}", seed));
+  task.recipe = train::load_recipe(options.recipe.path, task.overrides);
+  return task;
+}
+
+// A run that is there already counts when it is of the same recipe and came to its last step; one
+// that did not is run again.
+bool is_done(const Task& task) {
+  if (!fs::exists(task.folder)) return false;
+  if (!fs::exists(task.folder + "/recipe.toml")) {
+    throw UserError(task.folder + " is in the way and is not a run; choose another --out");
+  }
+  const train::Recipe there = train::load_recipe(task.folder + "/recipe.toml");
+  if (train::hash(there) != train::hash(task.recipe)) {
+    throw UserError(
+        fmt::format("{} holds a run of another recipe; choose another --out, or remove "
+                    "it:\n{}",
+                    task.folder, train::diff(there, task.recipe)));
+  }
+  if (!report::is_finished(task.folder)) return false;
+  const int64_t tokens = task.recipe.training.steps * train::tokens_per_step(task.recipe);
+  return report::read_run(task.folder).tokens == tokens;
+}
+
+train::ChildProcess process_of(const Task& task, const Options& options) {
+  train::ChildProcess child{
+      .arguments = {own_path(), "train", options.recipe.path, "--run", task.folder},
+      .environment = {},
+      .name = task.title};
+  for (const std::string& text : task.overrides) {
+    child.arguments.push_back("--set");
+    child.arguments.push_back(text);
+  }
+  if (options.jobs > 1) child.arguments.push_back("--quiet");
+  return child;
+}
+
+int run_all(const std::vector<Task>& tasks, const Options& options, std::stop_token stop) {
+  std::vector<train::ChildProcess> batch;
+  const auto run_batch = [&] {
+    const int code = batch.empty() ? 0 : train::supervise(batch, stop, /*grace_seconds=*/1e9);
+    batch.clear();
+    return stop.stop_requested() && code == 0 ? 130 : code;
+  };
+  for (const Task& task : tasks) {
+    if (is_done(task)) {
+      fmt::print("{}: done before\n", task.title);
+      continue;
+    }
+    fs::remove_all(task.folder);
+    fs::create_directories(fs::path(task.folder).parent_path());
+    fmt::print("{}\n", task.title);
+    std::fflush(stdout);
+    batch.push_back(process_of(task, options));
+    if (batch.size() < static_cast<size_t>(options.jobs)) continue;
+    if (const int code = run_batch(); code != 0) return code;
+  }
+  return run_batch();
+}
+
+int compare(const Options& options, std::stop_token stop) {
+  std::vector<train::ArmSpec> arms;
+  for (const std::string& text : options.methods) arms.push_back(train::parse_arm(text));
+  std::vector<Task> tasks;
+  const train::Recipe base = train::load_recipe(options.recipe.path, options.recipe.overrides);
+  for (const train::ArmSpec& arm : arms) {
+    for (int seed = 0; seed < options.seeds; ++seed) {
+      tasks.push_back(make_task(options, arm, base.training.seed + seed));
+      const std::string unfair = train::unfair_difference(base, tasks.back().recipe);
+      if (!unfair.empty()) {
+        throw UserError(
+            fmt::format("{} does not train the same model on the same tokens as the "
+                        "recipe:\n{}",
+                        arm.name, unfair));
+      }
+    }
+  }
+  if (const int code = run_all(tasks, options, stop); code != 0) return code;
+
+  std::vector<report::Arm> results;
+  for (size_t i = 0; i < tasks.size(); i += static_cast<size_t>(options.seeds)) {
+    report::Arm arm{.name = arms[results.size()].name,
+                    .parameters = train::count_parameters(tasks[i].recipe),
+                    .runs = {}};
+    for (int seed = 0; seed < options.seeds; ++seed) {
+      arm.runs.push_back(report::read_run(tasks[i + static_cast<size_t>(seed)].folder));
+    }
+    results.push_back(std::move(arm));
+  }
+  const std::string table = report::comparison_table(results, {.fraction = options.fraction});
+  std::ofstream(options.out + "/comparison.md") << table;
+  fmt::print("\n{}\nalso in {}/comparison.md\n", table, options.out);
+  return 0;
+}
+
+}  // namespace
+
+Command add_compare(CLI::App& parser) {
+  auto options = std::make_shared<Options>();
+  CLI::App* app = parser.add_subcommand("compare", "Train several methods and compare them");
+  add_recipe_options(*app, options->recipe);
+  app->add_option("--methods", options->methods,
+                  "Methods, with keys that they change: uncompressed,mapl,mapl+ngram=2")
+      ->delimiter(',')
+      ->required();
+  app->add_option("--seeds", options->seeds, "Runs of each, from training.seed on")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  app->add_option("--jobs", options->jobs, "Runs at the same time")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  app->add_option("--out", options->out,
+                  "Folder of the runs; what is finished there is not run again")
+      ->capture_default_str();
+  app->add_option("--fraction", options->fraction,
+                  "The loss to reach is the baseline's after this fraction of its steps")
+      ->check(CLI::Range(0.0, 1.0))
+      ->capture_default_str();
+  return {app, [options](std::stop_token stop) { return compare(*options, stop); }};
+}
+
+}  // namespace mapl::cli

@@ -1,0 +1,46 @@
+#include <gtest/gtest.h>
+
+#include "cli/run_mapl_for_test.h"
+
+namespace mapl::cli {
+namespace {
+
+std::string compare(const train::SmallRun& small, const std::string& more) {
+  return "compare " + small.recipe_file() + " --out " + small.folder() + "/out " + more;
+}
+
+TEST(Compare, TrainsEachMethodWithEachSeedAndPrintsOneTable) {
+  const train::SmallRun small;
+  const std::string words = compare(small, "--methods uncompressed,mapl+anchor=none --seeds 2");
+  const Ran ran = run_mapl(words);
+  ASSERT_EQ(ran.exit_code, 0) << ran.output;
+  EXPECT_NE(ran.output.find("vs uncompressed"), std::string::npos) << ran.output;
+  EXPECT_NE(ran.output.find("| mapl+anchor=none"), std::string::npos) << ran.output;
+  EXPECT_NE(ran.output.find(" +- "), std::string::npos) << ran.output;
+  EXPECT_TRUE(std::filesystem::exists(small.folder() + "/out/comparison.md"));
+
+  // What is there is not run again; what is not, is.
+  std::filesystem::remove(small.folder() + "/out/uncompressed/seed-1/summary.json");
+  const Ran again = run_mapl(words);
+  EXPECT_EQ(again.exit_code, 0) << again.output;
+  EXPECT_NE(again.output.find("uncompressed, seed 0: done before"), std::string::npos);
+  EXPECT_EQ(again.output.find("uncompressed, seed 1: done before"), std::string::npos);
+  EXPECT_TRUE(std::filesystem::exists(small.folder() + "/out/uncompressed/seed-1/summary.json"));
+
+  const Ran other = run_mapl(words + " --set training.steps=5");
+  EXPECT_EQ(other.exit_code, 2);
+  EXPECT_NE(other.output.find("training.steps: 6 -> 5"), std::string::npos) << other.output;
+}
+
+TEST(Compare, RefusesWhatCannotBeCompared) {
+  const train::SmallRun small;
+  for (const char* methods : {"uncompressed,mapl+training.steps=9", "mapl,mapl+model.vocab_size=98",
+                              "uncompresed", "mapl+rank=17", "rank=4"}) {
+    const Ran ran = run_mapl(compare(small, std::string("--methods ") + methods));
+    EXPECT_EQ(ran.exit_code, 2) << methods << ": " << ran.output;
+    EXPECT_FALSE(std::filesystem::exists(small.folder() + "/out")) << methods;
+  }
+}
+
+}  // namespace
+}  // namespace mapl::cli

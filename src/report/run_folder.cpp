@@ -1,0 +1,113 @@
+#include "report/run_folder.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <limits>
+#include <nlohmann/json.hpp>
+
+#include "base/status.h"
+
+namespace mapl::report {
+namespace {
+
+using Json = nlohmann::json;
+
+Json read_json(const std::string& path) {
+  std::ifstream file(path);
+  if (!file) {
+    throw UserError(path + " is not there or cannot be read; give the folder of a run that ended");
+  }
+  return Json::parse(file);
+}
+
+double median(std::vector<double> values) {
+  if (values.empty()) return std::numeric_limits<double>::quiet_NaN();
+  const auto middle = values.begin() + static_cast<int64_t>(values.size() / 2);
+  std::nth_element(values.begin(), middle, values.end());
+  return *middle;
+}
+
+double bytes_of(const Json& line) {
+  double sum = 0;
+  for (const char* key :
+       {"activation_bytes", "gradient_bytes", "token_id_bytes", "sync_bytes", "header_bytes"}) {
+    sum += line.at(key).get<double>();
+  }
+  return sum;
+}
+
+double mean_energy(const Json& line, int boundaries) {
+  double sum = 0;
+  for (int b = 0; b < boundaries; ++b) {
+    const Json& value = line.at(fmt::format("energy_kept_{}", b));
+    if (value.is_null()) return std::numeric_limits<double>::quiet_NaN();
+    sum += value.get<double>();
+  }
+  return boundaries == 0 ? std::numeric_limits<double>::quiet_NaN() : sum / boundaries;
+}
+
+void read_metrics(const std::string& path, int boundaries, RunFigures& run) {
+  std::ifstream file(path);
+  if (!file) throw UserError(path + " is not there or cannot be read");
+  std::vector<double> seconds;
+  Point point;
+  for (std::string text; std::getline(file, text);) {
+    const Json line = Json::parse(text);
+    seconds.push_back(line.at("step_seconds").get<double>());
+    point.step = line.at("step").get<int64_t>();
+    point.tokens = line.at("tokens").get<int64_t>();
+    point.seconds += seconds.back();
+    point.bytes += bytes_of(line) / std::max(boundaries, 1);
+    point.loss = line.at("loss").get<double>();
+    run.energy_kept = mean_energy(line, boundaries);
+    run.points.push_back(point);
+  }
+  run.step_seconds = median(seconds);
+}
+
+}  // namespace
+
+bool is_finished(const std::string& folder) {
+  return std::filesystem::exists(folder + "/summary.json");
+}
+
+RunFigures read_run(const std::string& folder) try {
+  RunFigures run{.folder = folder};
+  const Json summary = read_json(folder + "/summary.json");
+  const auto& rss = summary.at("peak_rss_bytes");
+  const int boundaries = static_cast<int>(rss.size()) - 1;
+  for (const Json& bytes : rss) run.peak_rss_bytes += bytes.get<int64_t>();
+  run.validation_loss = summary.at("validation_loss").get<double>();
+  run.tokens = summary.at("tokens").get<int64_t>();
+  const double crossings = static_cast<double>(run.tokens) * boundaries;
+  if (crossings > 0) {
+    run.activation_bytes = (summary.at("activation_bytes").get<double>() +
+                            summary.at("token_id_bytes").get<double>()) /
+                           crossings;
+    run.gradient_bytes = summary.at("gradient_bytes").get<double>() / crossings;
+    run.total_bytes = bytes_of(summary) / crossings;
+  }
+  run.compression_ratio = summary.at("compression_ratio").get<double>();
+  run.orthogonality_error = summary.at("orthogonality_error_max").get<double>();
+  read_metrics(folder + "/metrics.jsonl", boundaries, run);
+  return run;
+} catch (const nlohmann::json::exception& error) {
+  throw UserError(folder + " does not hold what a run of this version writes: " + error.what());
+}
+
+std::vector<double> smoothed_loss(const std::vector<Point>& points, size_t window) {
+  std::vector<double> means;
+  double sum = 0;
+  for (size_t i = 0; i < points.size(); ++i) {
+    sum += points[i].loss;
+    if (i >= window) sum -= points[i - window].loss;
+    means.push_back(sum / static_cast<double>(std::min(i + 1, window)));
+  }
+  return means;
+}
+
+}  // namespace mapl::report

@@ -1,0 +1,44 @@
+// What a Run folder tells (docs/run_folder.md): the figures that tables and pages are made of.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace mapl::report {
+
+// One logged step.
+struct Point {
+  int64_t step = 0;
+  int64_t tokens = 0;  // since the start
+  double seconds = 0;  // since the start, steps alone
+  double bytes = 0;    // over one boundary since the start, all of them
+  double loss = 0;     // of the batch
+};
+
+struct RunFigures {
+  std::string folder;
+  double validation_loss = 0;
+  int64_t tokens = 0;
+  // Per token and boundary; a leg's share of headers and synchronisation is in the total only.
+  double activation_bytes = 0;  // towards the loss, token ids included
+  double gradient_bytes = 0;
+  double total_bytes = 0;
+  double compression_ratio = 0;
+  double orthogonality_error = 0;  // the largest of the run
+  double energy_kept = 0;          // of the last step, mean over boundaries; NaN without boundaries
+  double step_seconds = 0;         // median
+  int64_t peak_rss_bytes = 0;      // sum over stages
+  std::vector<Point> points;
+};
+
+// True when the folder holds a run that came to its end.
+bool is_finished(const std::string& folder);
+
+// ERRORS  UserError when there is no summary or metrics, or when they are not what a run writes.
+RunFigures read_run(const std::string& folder);
+
+// Mean loss of the last `window` points at each point; fewer at the start.
+std::vector<double> smoothed_loss(const std::vector<Point>& points, size_t window);
+
+}  // namespace mapl::report

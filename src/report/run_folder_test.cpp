@@ -1,0 +1,48 @@
+#include "report/run_folder.h"
+
+#include <gtest/gtest.h>
+
+#include "base/status.h"
+#include "report/run_for_test.h"
+
+namespace mapl::report {
+namespace {
+
+TEST(RunFolder, FiguresAreThoseOfTheRun) {
+  const RunForTest on_disk({5, 4, 3}, 2.5);
+  const RunFigures run = read_run(on_disk.folder());
+  EXPECT_EQ(run.validation_loss, 2.5);
+  EXPECT_EQ(run.tokens, 300);
+  EXPECT_DOUBLE_EQ(run.activation_bytes, 7);
+  EXPECT_DOUBLE_EQ(run.gradient_bytes, 4);
+  EXPECT_DOUBLE_EQ(run.total_bytes, 11.5);
+  EXPECT_DOUBLE_EQ(run.energy_kept, 0.6);
+  EXPECT_EQ(run.step_seconds, 1);
+  EXPECT_EQ(run.peak_rss_bytes, 6000000);
+  ASSERT_EQ(run.points.size(), 3u);
+  EXPECT_EQ(run.points[1].tokens, 200);
+  EXPECT_EQ(run.points[1].seconds, 2);
+  EXPECT_EQ(run.points[1].bytes, 2300);
+}
+
+TEST(RunFolder, SmoothingIsTheMeanOfTheLast) {
+  const RunForTest on_disk({6, 4, 2, 0}, 1);
+  EXPECT_EQ(smoothed_loss(read_run(on_disk.folder()).points, 2), (std::vector<double>{6, 5, 3, 1}));
+}
+
+TEST(RunFolder, WhatIsNotThereOrNotARunIsTheUsersError) {
+  EXPECT_FALSE(is_finished("/nowhere"));
+  EXPECT_THROW(read_run("/nowhere"), UserError);
+  const RunForTest on_disk({5, 4}, 2.5);
+  EXPECT_TRUE(is_finished(on_disk.folder()));
+  for (const char* file : {"/metrics.jsonl", "/summary.json"}) {
+    for (const char* text : {"{}\n", "{\"step\": \"one\"", "\xff\n", "[1]\n"}) {
+      const RunForTest broken({5, 4}, 2.5);
+      std::ofstream(broken.folder() + file) << text;
+      EXPECT_THROW(read_run(broken.folder()), UserError) << file << text;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace mapl::report

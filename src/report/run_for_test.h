@@ -1,0 +1,55 @@
+// A Run folder as a run leaves it, with numbers that can be worked out by hand.
+#pragma once
+
+#include <stdlib.h>
+
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string>
+
+namespace mapl::report {
+
+class RunForTest {
+ public:
+  // Losses of its steps, a second each; two boundaries, 100 tokens a step.
+  RunForTest(const std::vector<double>& losses, double validation_loss) {
+    std::string pattern = (std::filesystem::temp_directory_path() / "mapl-test-XXXXXX").string();
+    folder_ = mkdtemp(pattern.data());
+    std::ofstream metrics(folder_ + "/metrics.jsonl");
+    for (size_t i = 0; i < losses.size(); ++i) {
+      nlohmann::json line = traffic(1);
+      line["step"] = i + 1;
+      line["tokens"] = 100 * (i + 1);
+      line["loss"] = losses[i];
+      line["step_seconds"] = 1.0;
+      line["energy_kept_0"] = 0.5;
+      line["energy_kept_1"] = 0.7;
+      metrics << line.dump() << "\n";
+    }
+    nlohmann::json summary = traffic(static_cast<int>(losses.size()));
+    summary["validation_loss"] = validation_loss;
+    summary["tokens"] = 100 * losses.size();
+    summary["compression_ratio"] = 4.0;
+    summary["orthogonality_error_max"] = 2e-7;
+    summary["peak_rss_bytes"] = {1000000, 2000000, 3000000};
+    std::ofstream(folder_ + "/summary.json") << summary.dump();
+  }
+  ~RunForTest() { std::filesystem::remove_all(folder_); }
+  RunForTest(const RunForTest&) = delete;
+
+  const std::string& folder() const { return folder_; }
+
+ private:
+  // Of two boundaries: 6 + 1 bytes a token out, 4 back, 0.5 to keep in step.
+  static nlohmann::json traffic(int steps) {
+    return {{"activation_bytes", 1200 * steps},
+            {"token_id_bytes", 200 * steps},
+            {"gradient_bytes", 800 * steps},
+            {"sync_bytes", 60 * steps},
+            {"header_bytes", 40 * steps}};
+  }
+  std::string folder_;
+};
+
+}  // namespace mapl::report
