@@ -14,6 +14,7 @@
 #include "codec/codec.h"
 #include "math/optimizer.h"
 #include "math/polar.h"
+#include "math/rvq.h"
 #include "math/stiefel.h"
 
 namespace mapl {
@@ -110,6 +111,22 @@ void optimizer_step(benchmark::State& state) {
   for (auto _ : state) optimizer.step(1e-6, 1);
 }
 
+// Groups of 8 columns, 2 rounds of 256 entries, fitted to Gaussian rows; relative_error is that of
+// others. The argument is the number of columns.
+void rvq_encode(benchmark::State& state) {
+  const int64_t columns = state.range(0);
+  const auto rows = [&](int64_t count) { return torch::randn({count, columns}); };
+  const at::Tensor codebook = math::rvq_fit(
+      rows(20000), {.rounds = 2, .groups = columns / 8, .entries = 256}, /*seed=*/1, 25);
+  const at::Tensor x_NR = rows(4096);
+  at::Tensor code_NSQ;
+  for (auto _ : state) code_NSQ = math::rvq_encode(x_NR, codebook);
+  state.SetItemsProcessed(state.iterations() * x_NR.size(0));
+  const at::Tensor lost = x_NR - math::rvq_decode(code_NSQ, codebook);
+  state.counters["relative_error"] = (lost.norm() / x_NR.norm()).item<double>();
+}
+
+BENCHMARK(rvq_encode)->Name("rvq/encode")->Arg(64)->Arg(256);
 BENCHMARK_CAPTURE(projection_gemms, small, kSmall)->Name("codec/gemms_alone/small");
 BENCHMARK_CAPTURE(codec_both_legs, small, kSmall, "none", "bf16")->Name("codec/none_bf16/small");
 BENCHMARK_CAPTURE(codec_both_legs, small, kSmall, "factorized", "bf16")

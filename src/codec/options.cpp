@@ -35,6 +35,8 @@ PackingOptions packing_options(const Options& options, int64_t columns) {
           .topk_feedback = options.topk_feedback,
           .rvq_group_size = options.rvq_group_size,
           .rvq_rounds = options.rvq_rounds,
+          .rvq_normalise = options.rvq_normalise,
+          .rvq_slice_entries = options.rvq_slice_entries,
           .rvq_entries = options.rvq_entries,
           .rvq_warmup_steps = options.rvq_warmup_steps,
           .rvq_decay = options.rvq_decay};

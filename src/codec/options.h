@@ -29,6 +29,8 @@ struct Options {
   int64_t rvq_group_size = 8;       // columns that share a code
   int64_t rvq_rounds = 2;           // codes of a group, each on what the one before left
   int64_t rvq_entries = 256;        // of each codebook
+  bool rvq_normalise = true;        // send the size of each row apart from its direction
+  int64_t rvq_slice_entries = 1;    // entries that each message brings up to date
   int64_t rvq_warmup_steps = 100;   // sent as bf16, before codebooks are fitted
   double rvq_decay = 0.99;          // of the moving averages that codebooks follow
 };

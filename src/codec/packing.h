@@ -94,6 +94,8 @@ struct PackingOptions {
 
   int64_t rvq_group_size = 8;  // columns that share a code; divides `columns`
   int64_t rvq_rounds = 2;
+  bool rvq_normalise = true;       // send the size of each row apart from its direction
+  int64_t rvq_slice_entries = 1;   // that each message brings up to date
   int64_t rvq_entries = 256;       // of each codebook
   int64_t rvq_warmup_steps = 100;  // in bf16, before codebooks are fitted
   double rvq_decay = 0.99;         // of the moving averages

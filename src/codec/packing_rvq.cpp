@@ -2,8 +2,12 @@
 //
 // The packing end encodes with the very codebook that the unpacking end decodes with, so that what
 // arrives is what was meant, to the bit. A fresh codebook follows the data at the packing end, and
-// streams over: each message carries one entry of every round and group, which both ends put in
+// streams over: each message carries an entry of every round and group, which both ends put in
 // place when the step is committed. The entries that have moved most since they were sent go first.
+//
+// WHY rows are normalised: the gradient passes the quantiser straight through and so does not see
+// that what lies outside of the codebook is cut off; nothing then keeps z from growing away from
+// it.
 //
 // It begins as bf16. In step `rvq_warmup_steps` - 1 the packing end fits codebooks to what it
 // packed and announces them whole.
@@ -11,9 +15,11 @@
 #include <torch/torch.h>
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <numeric>
 
+#include "base/check.h"
 #include "base/rng.h"
 #include "codec/codes.h"
 #include "codec/packing_values.h"
@@ -64,19 +70,24 @@ class PackingRvq final : public Packing {
     }
     step_seed_ = derive_seed(options_.seed, fmt::format("rvq.{}", key.step));
     if (!is_fitted()) {
-      if (fits_in(key.step)) seen_.push_back(pick_rows(x, fit_rows(), step_seed_));
+      if (fits_in(key.step)) {
+        const at::Tensor rows = pick_rows(x, fit_rows(), step_seed_);
+        seen_.push_back(options_.rvq_normalise ? normalised(rows, sizes_of(rows)) : rows);
+      }
       return plain_->pack(x, key);
     }
-    if (!statistics_.count_QSC.defined()) begin_step(x);
-    num_rows_ += x.size(0);
-    const at::Tensor codes = math::rvq_encode(x, codebook_QSCd_, &statistics_);
-    Bytes bytes = pack_codes(codes.to(torch::kLong), options_.rvq_entries);
-    const int64_t entry = by_drift_[key.micro_batch % by_drift_.size()];
-    append(bytes, static_cast<uint16_t>(entry));
-    const at::Tensor values = fresh_QSCd_.select(2, entry).reshape({1, -1});
-    const Bytes packed = plain_->pack(values, key);
-    bytes.insert(bytes.end(), packed.begin(), packed.end());
-    slices_[key.micro_batch] = {entry, plain_->unpack(packed, 1, values.size(1), key).value()};
+    Bytes bytes;
+    at::Tensor rows = x;
+    if (options_.rvq_normalise) {
+      const at::Tensor size_N1 = sizes_of(x);
+      bytes = plain_->pack(size_N1, key);
+      rows = normalised(x, size_N1);
+    }
+    if (!statistics_.count_QSC.defined()) begin_step(rows);
+    num_rows_ += rows.size(0);
+    const at::Tensor codes = math::rvq_encode(rows, codebook_QSCd_, &statistics_);
+    append_all(bytes, pack_codes(codes.to(torch::kLong), options_.rvq_entries));
+    append_all(bytes, pack_slice(key));
     return bytes;
   }
 
@@ -84,22 +95,30 @@ class PackingRvq final : public Packing {
                             const MessageKey& key) override {
     if (!is_fitted()) return plain_->unpack(bytes, rows, columns, key);
     if (Status status = check_length(bytes, fitted_bytes(rows)); !status.is_ok()) return status;
-    const int64_t num_codes = rows * groups_ * options_.rvq_rounds;
-    const auto first = static_cast<size_t>(code_bytes(num_codes, options_.rvq_entries));
-    const auto codes =
-        unpack_codes(bytes.first(first), num_codes, options_.rvq_entries, "codebook entry");
-    if (!codes.is_ok()) return codes.status();
-    const auto entry = read_at<uint16_t>(bytes, first);
-    if (entry >= options_.rvq_entries) {
-      return Status(Code::kCorrupt, fmt::format("a slice of codebook entry {}, and there are {}",
-                                                entry, options_.rvq_entries));
+    const auto take = [&](int64_t count) {
+      const ByteSpan part = bytes.first(static_cast<size_t>(count));
+      bytes = bytes.subspan(static_cast<size_t>(count));
+      return part;
+    };
+    auto size_N1 =
+        plain_->unpack(take(size_bytes(rows)), options_.rvq_normalise ? rows : 0, 1, key);
+    if (!size_N1.is_ok()) return size_N1;
+    if (rows > 0 && options_.rvq_normalise && size_N1.value().min().item<float>() < 0) {
+      return Status(Code::kCorrupt, "the size of a row is negative");
     }
-    auto slice = plain_->unpack(bytes.subspan(first + 2), 1, slice_values(), key);
-    if (!slice.is_ok()) return slice.status();
-    slices_[key.micro_batch] = {entry, slice.value()};
+    const int64_t num_codes = rows * groups_ * options_.rvq_rounds;
+    const auto codes = unpack_codes(take(code_bytes(num_codes, options_.rvq_entries)), num_codes,
+                                    options_.rvq_entries, "codebook entry");
+    if (!codes.is_ok()) return codes.status();
+    if (Status status = read_slice(bytes, key); !status.is_ok()) return status;
     const at::Tensor code_NSQ =
         codes.value().to(torch::kInt).view({rows, groups_, options_.rvq_rounds});
-    return math::rvq_decode(code_NSQ, codebook_QSCd_);
+    at::Tensor x = math::rvq_decode(code_NSQ, codebook_QSCd_);
+    if (options_.rvq_normalise) x.mul_(size_N1.value());
+    if (max_magnitude(x.data_ptr<float>(), x.numel()) >= kInfinity) {
+      return Status(Code::kCorrupt, "a decoded value is not finite");
+    }
+    return x;
   }
 
   int64_t announced_bytes(uint64_t step) const override {
@@ -137,8 +156,10 @@ class PackingRvq final : public Packing {
                       step_seed_);
     }
     for (const auto& [micro_batch, slice] : slices_) {
-      at::Tensor entry = codebook_QSCd_.select(2, slice.entry);
-      entry.copy_(slice.values.view_as(entry));
+      for (const Fresh& fresh : slice) {
+        at::Tensor entry = codebook_QSCd_.select(2, fresh.entry);
+        entry.copy_(fresh.values.view_as(entry));
+      }
     }
     abort();
   }
@@ -162,10 +183,53 @@ class PackingRvq final : public Packing {
   std::vector<at::Tensor> shared() const override { return {fitted_, codebook_QSCd_}; }
 
  private:
-  struct Slice {
+  // An entry brought up to date.
+  struct Fresh {
     int64_t entry = 0;
     at::Tensor values;  // [1, Q * S * d]
   };
+
+  // The root mean square of each row, as it is sent. [N, 1]
+  static at::Tensor sizes_of(const at::Tensor& x_NR) {
+    const at::Tensor size_N1 = x_NR.square().mean(1, /*keepdim=*/true).sqrt_();
+    return size_N1.to(at::kBFloat16).to(at::kFloat);
+  }
+  // Rows of size 1; a row of zeros stays one.
+  static at::Tensor normalised(const at::Tensor& x_NR, const at::Tensor& size_N1) {
+    return x_NR / size_N1.clamp_min(std::numeric_limits<float>::min());
+  }
+  static void append_all(Bytes& bytes, const Bytes& more) {
+    bytes.insert(bytes.end(), more.begin(), more.end());
+  }
+
+  // Packs the slice of a message, and keeps it as the other end reads it.
+  Bytes pack_slice(const MessageKey& key) {
+    Bytes bytes;
+    const int64_t first = key.micro_batch * options_.rvq_slice_entries;
+    for (int64_t i = 0; i < options_.rvq_slice_entries; ++i) {
+      const int64_t entry = by_drift_[static_cast<size_t>(first + i) % by_drift_.size()];
+      append(bytes, static_cast<uint16_t>(entry));
+      append_all(bytes, plain_->pack(fresh_QSCd_.select(2, entry).reshape({1, -1}), key));
+    }
+    MAPL_CHECK(read_slice(bytes, key).is_ok(), "a slice that this end wrote");
+    return bytes;
+  }
+  Status read_slice(ByteSpan bytes, const MessageKey& key) {
+    std::vector<Fresh> slice;
+    const auto entry_bytes = static_cast<size_t>(slice_bytes() / options_.rvq_slice_entries);
+    for (; !bytes.empty(); bytes = bytes.subspan(entry_bytes)) {
+      const auto entry = read_at<uint16_t>(bytes, 0);
+      if (entry >= options_.rvq_entries) {
+        return Status(Code::kCorrupt, fmt::format("a slice of codebook entry {}, and there are {}",
+                                                  entry, options_.rvq_entries));
+      }
+      auto values = plain_->unpack(bytes.subspan(2, entry_bytes - 2), 1, slice_values(), key);
+      if (!values.is_ok()) return values.status();
+      slice.push_back({entry, values.value()});
+    }
+    slices_[key.micro_batch] = std::move(slice);
+    return Status::ok();
+  }
 
   bool is_fitted() const { return *fitted_.data_ptr<int64_t>() != 0; }
   bool fits_in(uint64_t step) const {
@@ -173,9 +237,15 @@ class PackingRvq final : public Packing {
   }
   int64_t fit_rows() const { return kFitRowsPerEntry * options_.rvq_entries; }
   int64_t slice_values() const { return options_.rvq_rounds * options_.columns; }
+  int64_t slice_bytes() const {
+    return options_.rvq_slice_entries * (2 + plain_->packed_bytes(1, slice_values()));
+  }
+  int64_t size_bytes(int64_t rows) const {
+    return options_.rvq_normalise ? plain_->packed_bytes(rows, 1) : 0;
+  }
   int64_t fitted_bytes(int64_t rows) const {
-    return code_bytes(rows * groups_ * options_.rvq_rounds, options_.rvq_entries) + 2 +
-           plain_->packed_bytes(1, slice_values());
+    return size_bytes(rows) +
+           code_bytes(rows * groups_ * options_.rvq_rounds, options_.rvq_entries) + slice_bytes();
   }
   math::RvqAverage fresh_average() const {
     return math::RvqAverage(codebook_QSCd_, {.decay = options_.rvq_decay});
@@ -210,7 +280,7 @@ class PackingRvq final : public Packing {
   at::Tensor candidates_KR_;
   int64_t num_rows_ = 0;
   std::vector<at::Tensor> seen_;
-  std::map<uint32_t, Slice> slices_;  // by micro-batch: put in place in that order
+  std::map<uint32_t, std::vector<Fresh>> slices_;  // by micro-batch: put in place in that order
   at::Tensor fresh_QSCd_;
   std::vector<int64_t> by_drift_;
 };
@@ -229,6 +299,9 @@ std::unique_ptr<Packing> make_packing_rvq(const PackingOptions& options) {
           fmt::format("boundary.rvq_rounds is {}; it must be at least 1", options.rvq_rounds));
   require(options.rvq_entries >= 2 && options.rvq_entries <= 65536,
           fmt::format("boundary.rvq_entries is {}; it must be in 2..65536", options.rvq_entries));
+  require(options.rvq_slice_entries >= 1 && options.rvq_slice_entries <= options.rvq_entries,
+          fmt::format("boundary.rvq_slice_entries is {}; it must be in 1..{} (rvq_entries)",
+                      options.rvq_slice_entries, options.rvq_entries));
   require(options.rvq_warmup_steps >= 1,
           fmt::format("boundary.rvq_warmup_steps is {}; codebooks are fitted to at least 1 step",
                       options.rvq_warmup_steps));

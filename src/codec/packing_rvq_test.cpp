@@ -15,6 +15,7 @@ PackingOptions options(bool packs) {
           .seed = 4,
           .rvq_group_size = 2,
           .rvq_rounds = 2,
+          .rvq_normalise = false,
           .rvq_entries = 16,
           .rvq_warmup_steps = 2,
           .rvq_decay = 0.9};
@@ -133,6 +134,50 @@ TEST(PackingRvq, CodesAndSlicesThatCannotBeAreCorrupt) {
   bytes[602] = std::byte{0x80};
   bytes[603] = std::byte{0x7F};  // infinity
   EXPECT_EQ(leg.unpacks->unpack(bytes, 200, kColumns, {.step = 2}).status().code(), Code::kCorrupt);
+}
+
+TEST(PackingRvq, NormalisedRowsKeepTheirErrorWhateverTheirSize) {
+  PackingOptions normalise = options(true);
+  normalise.rvq_normalise = true;
+  Pipe leg, plain;
+  leg.packs = make_packing("rvq", normalise);
+  normalise.packs = false;
+  leg.unpacks = make_packing("rvq", normalise);
+  warm_up(leg);
+  warm_up(plain);
+  const at::Tensor x = rows(9);
+  const double before = error(leg.cross(x, 2), x);
+  EXPECT_NEAR(error(leg.cross(1000 * x, 2), 1000 * x), before, 0.01);
+  EXPECT_GT(error(plain.cross(1000 * x, 2), 1000 * x), 0.9);  // cut off
+  EXPECT_EQ(leg.cross(torch::zeros_like(x), 2).abs().max().item<float>(), 0);
+  EXPECT_EQ(leg.unpacks->packed_bytes(200, kColumns),
+            plain.unpacks->packed_bytes(200, kColumns) + 2 * 200);
+  Bytes bytes = leg.bytes;
+  bytes[1] = std::byte{0xBF};  // -1 or so
+  EXPECT_EQ(leg.unpacks->unpack(bytes, 200, kColumns, {.step = 2}).status().code(), Code::kCorrupt);
+}
+
+TEST(PackingRvq, LargerSlicesBringMoreEntriesUpToDate) {
+  const auto changed = [](int64_t slice_entries) {
+    PackingOptions some = options(true);
+    some.rvq_slice_entries = slice_entries;
+    Pipe leg;
+    leg.packs = make_packing("rvq", some);
+    some.packs = false;
+    leg.unpacks = make_packing("rvq", some);
+    warm_up(leg);
+    const at::Tensor before = leg.codebook().clone();
+    for (uint64_t step = 2; step < 4; ++step) {
+      for (uint32_t m : {0U, 1U}) leg.cross(rows(2 * step + m, 4), step, m);
+      leg.commit(step);
+    }
+    return ((leg.codebook() - before).abs().sum(at::IntArrayRef({0, 1, 3})) > 0)
+        .sum()
+        .item<int64_t>();
+  };
+  // The first step's averages are those of the fit: nothing new is sent in it. Then two messages.
+  EXPECT_EQ(changed(1), 2);
+  EXPECT_EQ(changed(4), 8);
 }
 
 TEST(PackingRvq, OptionsThatCannotBeAreNamed) {
