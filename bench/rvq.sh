@@ -8,7 +8,7 @@ export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
-g++ -O3 -std=c++17 -fopenmp bench/peer/faiss_rvq.cpp -o "$scratch/faiss_rvq" -lfaiss
+g++ -O3 -std=c++17 -fopenmp bench/peer/faiss_rvq.cpp -o "$scratch/faiss_rvq" -lfaiss -lopenblas
 "$scratch/faiss_rvq" 64 256 > "$scratch/faiss"
 build/release/mapl-bench --benchmark_filter=rvq/encode --benchmark_format=json \
   --benchmark_repetitions=9 2> /dev/null |

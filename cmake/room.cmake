@@ -10,6 +10,13 @@
 add_compile_options(-Wall -Wextra -Wno-missing-field-initializers)
 include_directories(${CMAKE_SOURCE_DIR}/src)
 
+# WHY: LibTorch 2.x ships headers of another fmt, which would hide those of the fmt that we link: its
+# folder comes before the system's, unless ours comes before both.
+get_target_property(MAPL_FMT_INCLUDE fmt::fmt INTERFACE_INCLUDE_DIRECTORIES)
+file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/first)
+file(CREATE_LINK ${MAPL_FMT_INCLUDE}/fmt ${CMAKE_BINARY_DIR}/first/fmt SYMBOLIC)
+include_directories(BEFORE SYSTEM ${CMAKE_BINARY_DIR}/first)
+
 # One precompiled header for every room that uses tensors: reading <torch/torch.h> takes 20 s.
 add_library(mapl_torch_pch OBJECT ${CMAKE_SOURCE_DIR}/cmake/torch_pch.cpp)
 target_include_directories(mapl_torch_pch SYSTEM PRIVATE ${TORCH_INCLUDE_DIRS})

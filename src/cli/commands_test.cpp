@@ -8,7 +8,8 @@ namespace {
 TEST(Commands, TheProgramSaysItsVersionAndItsCommands) {
   EXPECT_EQ(run_mapl("--version").output.find("mapl "), 0u);
   const std::string help = run_mapl("--help").output;
-  for (const char* command : {"data", "train", "stage", "eval", "verify", "compare", "keygen"}) {
+  for (const char* command :
+       {"data", "train", "stage", "eval", "verify", "compare", "report", "keygen"}) {
     EXPECT_NE(help.find(command), std::string::npos) << command;
   }
 }

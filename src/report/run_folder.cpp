@@ -40,14 +40,8 @@ double bytes_of(const Json& line) {
   return sum;
 }
 
-double mean_energy(const Json& line, int boundaries) {
-  double sum = 0;
-  for (int b = 0; b < boundaries; ++b) {
-    const Json& value = line.at(fmt::format("energy_kept_{}", b));
-    if (value.is_null()) return std::numeric_limits<double>::quiet_NaN();
-    sum += value.get<double>();
-  }
-  return boundaries == 0 ? std::numeric_limits<double>::quiet_NaN() : sum / boundaries;
+double number_or_nan(const Json& value) {
+  return value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>();
 }
 
 void read_metrics(const std::string& path, int boundaries, RunFigures& run) {
@@ -63,7 +57,18 @@ void read_metrics(const std::string& path, int boundaries, RunFigures& run) {
     point.seconds += seconds.back();
     point.bytes += bytes_of(line) / std::max(boundaries, 1);
     point.loss = line.at("loss").get<double>();
-    run.energy_kept = mean_energy(line, boundaries);
+    run.energy_kept = boundaries == 0 ? std::numeric_limits<double>::quiet_NaN() : 0;
+    for (int b = 0; b < boundaries; ++b) {
+      const double kept = number_or_nan(line.at(fmt::format("energy_kept_{}", b)));
+      run.energy_of_boundary[static_cast<size_t>(b)].push_back(kept);
+      run.energy_kept += kept / boundaries;
+    }
+    for (size_t k = 0; k < run.stage_times.size(); ++k) {
+      StageTime& time = run.stage_times[k];
+      time.compute_seconds += line.at(fmt::format("compute_seconds_stage_{}", k)).get<double>();
+      time.sending_seconds += line.at(fmt::format("sending_seconds_stage_{}", k)).get<double>();
+      time.waiting_seconds += line.at(fmt::format("waiting_seconds_stage_{}", k)).get<double>();
+    }
     run.points.push_back(point);
   }
   run.step_seconds = median(seconds);
@@ -80,6 +85,8 @@ RunFigures read_run(const std::string& folder) try {
   const Json summary = read_json(folder + "/summary.json");
   const auto& rss = summary.at("peak_rss_bytes");
   const int boundaries = static_cast<int>(rss.size()) - 1;
+  run.energy_of_boundary.resize(static_cast<size_t>(std::max(boundaries, 0)));
+  run.stage_times.resize(rss.size());
   for (const Json& bytes : rss) run.peak_rss_bytes += bytes.get<int64_t>();
   run.validation_loss = summary.at("validation_loss").get<double>();
   run.tokens = summary.at("tokens").get<int64_t>();

@@ -16,6 +16,13 @@ struct Point {
   double loss = 0;     // of the batch
 };
 
+// Where the time of a stage went, over the run.
+struct StageTime {
+  double compute_seconds = 0;
+  double sending_seconds = 0;
+  double waiting_seconds = 0;
+};
+
 struct RunFigures {
   std::string folder;
   double validation_loss = 0;
@@ -30,6 +37,8 @@ struct RunFigures {
   double step_seconds = 0;         // median
   int64_t peak_rss_bytes = 0;      // sum over stages
   std::vector<Point> points;
+  std::vector<std::vector<double>> energy_of_boundary;  // [boundary][point], NaN where not known
+  std::vector<StageTime> stage_times;
 };
 
 // True when the folder holds a run that came to its end.

@@ -23,6 +23,12 @@ TEST(RunFolder, FiguresAreThoseOfTheRun) {
   EXPECT_EQ(run.points[1].tokens, 200);
   EXPECT_EQ(run.points[1].seconds, 2);
   EXPECT_EQ(run.points[1].bytes, 2300);
+  ASSERT_EQ(run.energy_of_boundary.size(), 2u);
+  EXPECT_EQ(run.energy_of_boundary[1], (std::vector<double>{0.7, 0.7, 0.7}));
+  ASSERT_EQ(run.stage_times.size(), 3u);
+  EXPECT_DOUBLE_EQ(run.stage_times[2].compute_seconds, 1.5);
+  EXPECT_DOUBLE_EQ(run.stage_times[2].sending_seconds, 0.375);
+  EXPECT_DOUBLE_EQ(run.stage_times[2].waiting_seconds, 0.75);
 }
 
 TEST(RunFolder, SmoothingIsTheMeanOfTheLast) {

@@ -25,6 +25,11 @@ class RunForTest {
       line["step_seconds"] = 1.0;
       line["energy_kept_0"] = 0.5;
       line["energy_kept_1"] = 0.7;
+      for (const char* stage : {"0", "1", "2"}) {
+        line[std::string("compute_seconds_stage_") + stage] = 0.5;
+        line[std::string("sending_seconds_stage_") + stage] = 0.125;
+        line[std::string("waiting_seconds_stage_") + stage] = 0.25;
+      }
       metrics << line.dump() << "\n";
     }
     nlohmann::json summary = traffic(static_cast<int>(losses.size()));
@@ -34,6 +39,8 @@ class RunForTest {
     summary["orthogonality_error_max"] = 2e-7;
     summary["peak_rss_bytes"] = {1000000, 2000000, 3000000};
     std::ofstream(folder_ + "/summary.json") << summary.dump();
+    std::ofstream(folder_ + "/recipe.toml")
+        << "[training]\nsteps = " << losses.size() << "\n\n[boundary]\nmethod = \"mapl\"\n";
   }
   ~RunForTest() { std::filesystem::remove_all(folder_); }
   RunForTest(const RunForTest&) = delete;

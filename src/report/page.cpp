@@ -1,0 +1,217 @@
+#include "report/page.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <fstream>
+#include <map>
+#include <set>
+
+#include "base/status.h"
+#include "report/comparison.h"
+#include "report/run_folder.h"
+#include "report/svg.h"
+
+namespace mapl::report {
+namespace {
+
+constexpr size_t kWindow = 10;  // steps that a loss is the mean of
+constexpr size_t kMostPoints = 400;
+
+constexpr const char* kStyle = R"css(
+:root { color-scheme: light dark; --paper: #fff; --ink: #1b1f24; --faint: #d8dde3; --soft: #57606a;
+  --c0: #1f6feb; --c1: #d1242f; --c2: #1a7f37; --c3: #9a6700; --c4: #8250df; --c5: #bf3989;
+  --c6: #0a7d8c; --c7: #57606a; }
+@media (prefers-color-scheme: dark) { :root { --paper: #0d1117; --ink: #e6edf3; --faint: #30363d;
+  --soft: #9198a1; --c0: #58a6ff; --c1: #ff7b72; --c2: #56d364; --c3: #e3b341; --c4: #bc8cff;
+  --c5: #f778ba; --c6: #39c5cf; --c7: #9198a1; } }
+body { background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, sans-serif;
+  max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
+svg { width: 100%; height: auto; } .wide { overflow-x: auto; }
+table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
+th, td { border-bottom: 1px solid var(--faint); padding: .3rem .6rem; text-align: right; }
+th:first-child, td:first-child { text-align: left; } p { color: var(--soft); }
+.axis { stroke: var(--ink); } .grid { stroke: var(--faint); }
+.label { fill: var(--soft); font-size: 12px; }
+polyline { fill: none; stroke-width: 1.8; stroke-linejoin: round; }
+)css";
+
+std::string style() {
+  std::string text = kStyle;
+  for (int i = 0; i < kNumColours; ++i) {
+    text += fmt::format(
+        ".series-{0} {{ stroke: var(--c{0}); }} .fill-{0} {{ fill: var(--c{0}); }}\n", i);
+  }
+  return text;
+}
+
+// The last parts of the paths that tell them apart.
+std::vector<std::string> names_of(const std::vector<std::string>& folders) {
+  size_t common = 0;
+  const auto same_start = [&](size_t length) {
+    return std::all_of(folders.begin(), folders.end(), [&](const std::string& folder) {
+      return folder.size() > length && folder.compare(0, length, folders[0], 0, length) == 0;
+    });
+  };
+  for (size_t i = 0; i < folders[0].size(); ++i) {
+    if (folders[0][i] == '/' && same_start(i + 1)) common = i + 1;
+  }
+  if (folders.size() == 1) {
+    const size_t slash = folders[0].find_last_of('/', folders[0].size() - 2);
+    common = slash == std::string::npos ? 0 : slash + 1;
+  }
+  std::vector<std::string> names;
+  for (const std::string& folder : folders) names.push_back(folder.substr(common));
+  return names;
+}
+
+template <typename Number>
+Series loss_series(const std::string& name, const RunFigures& run, Number Point::*x) {
+  Series series{.name = name, .points = {}};
+  const auto losses = smoothed_loss(run.points, kWindow);
+  const size_t stride = std::max<size_t>(1, losses.size() / kMostPoints);
+  for (size_t i = std::min(kWindow, losses.size()) - 1; i < losses.size(); i += stride) {
+    series.points.emplace_back(static_cast<double>(run.points[i].*x), losses[i]);
+  }
+  return series;
+}
+
+std::string section(const std::string& title, const std::string& note, const std::string& body) {
+  return fmt::format("<h2>{}</h2>\n<p>{}</p>\n{}", escape(title), escape(note), body);
+}
+
+std::string table(const std::vector<std::vector<std::string>>& rows) {
+  std::string text = "<div class=\"wide\"><table>";
+  for (size_t r = 0; r < rows.size(); ++r) {
+    text += "<tr>";
+    for (const std::string& cell : rows[r]) {
+      text += fmt::format("<{0}>{1}</{0}>", r == 0 ? "th" : "td", escape(cell));
+    }
+    text += "</tr>\n";
+  }
+  return text + "</table></div>\n";
+}
+
+std::string figures(const std::vector<std::string>& names, const std::vector<RunFigures>& runs) {
+  std::vector<std::vector<std::string>> rows = {{"run", "validation loss", "B/token out",
+                                                 "B/token back", "ratio", "step s", "memory MB",
+                                                 "max |A'A - I|"}};
+  for (size_t i = 0; i < runs.size(); ++i) {
+    const RunFigures& run = runs[i];
+    rows.push_back(
+        {names[i], fmt::format("{:.4f}", run.validation_loss),
+         fmt::format("{:.1f}", run.activation_bytes), fmt::format("{:.1f}", run.gradient_bytes),
+         fmt::format("{:.2f}", run.compression_ratio), fmt::format("{:.3f}", run.step_seconds),
+         fmt::format("{:.0f}", 1e-6 * static_cast<double>(run.peak_rss_bytes)),
+         fmt::format("{:.1e}", run.orthogonality_error)});
+  }
+  return table(rows);
+}
+
+// "section.key" -> value, as text. A recipe of a Run is complete and prints a key on each line.
+std::map<std::string, std::string> recipe_of(const std::string& folder) {
+  std::ifstream file(folder + "/recipe.toml");
+  if (!file) throw UserError(folder + "/recipe.toml is not there or cannot be read");
+  std::map<std::string, std::string> keys;
+  std::string section;
+  for (std::string line; std::getline(file, line);) {
+    const size_t equals = line.find(" = ");
+    if (line.starts_with('[') && line.ends_with(']')) {
+      section = line.substr(1, line.size() - 2);
+    } else if (equals != std::string::npos) {
+      keys[section + "." + line.substr(0, equals)] = line.substr(equals + 3);
+    }
+  }
+  return keys;
+}
+
+std::string recipe_differences(const std::vector<std::string>& names,
+                               const std::vector<RunFigures>& runs) {
+  std::vector<std::map<std::string, std::string>> recipes;
+  std::set<std::string> keys;
+  for (const RunFigures& run : runs) {
+    recipes.push_back(recipe_of(run.folder));
+    for (const auto& [key, value] : recipes.back()) keys.insert(key);
+  }
+  std::vector<std::vector<std::string>> rows = {{"key"}};
+  rows[0].insert(rows[0].end(), names.begin(), names.end());
+  for (const std::string& key : keys) {
+    std::vector<std::string> row = {key};
+    std::set<std::string> values;
+    for (const auto& recipe : recipes) {
+      const auto found = recipe.find(key);
+      row.push_back(found == recipe.end() ? "" : found->second);
+      values.insert(row.back());
+    }
+    if (values.size() > 1) rows.push_back(std::move(row));
+  }
+  if (rows.size() == 1) return "<p>The recipes are equal.</p>\n";
+  return table(rows);
+}
+
+}  // namespace
+
+std::string page(const std::vector<std::string>& folders) {
+  const auto names = names_of(folders);
+  std::vector<RunFigures> runs;
+  for (const std::string& folder : folders) runs.push_back(read_run(folder));
+
+  const auto loss_against = [&](const std::string& what, auto x, bool log_x) {
+    std::vector<Series> series;
+    for (size_t i = 0; i < runs.size(); ++i) series.push_back(loss_series(names[i], runs[i], x));
+    return line_chart(series, {.title = "Loss against " + what,
+                               .x_label = what,
+                               .y_label = "loss, nats per token",
+                               .log_x = log_x});
+  };
+  std::vector<Series> frontier, energy;
+  std::vector<BarRow> times;
+  for (size_t i = 0; i < runs.size(); ++i) {
+    frontier.push_back({names[i], {{runs[i].total_bytes, runs[i].validation_loss}}});
+    for (size_t b = 0; b < runs[i].energy_of_boundary.size(); ++b) {
+      if (std::ranges::count(runs[i].energy_of_boundary[b], 1.0) ==
+          std::ssize(runs[i].energy_of_boundary[b])) {
+        continue;  // nothing is projected there
+      }
+      energy.push_back({fmt::format("{}, boundary {}", names[i], b), {}});
+      const auto& kept = runs[i].energy_of_boundary[b];
+      const size_t stride = std::max<size_t>(1, kept.size() / kMostPoints);
+      for (size_t k = 0; k < kept.size(); k += stride) {
+        energy.back().points.emplace_back(static_cast<double>(runs[i].points[k].step), kept[k]);
+      }
+    }
+    for (size_t k = 0; k < runs[i].stage_times.size(); ++k) {
+      const StageTime& time = runs[i].stage_times[k];
+      times.push_back({fmt::format("{}, stage {}", names[i], k),
+                       {time.compute_seconds, time.sending_seconds, time.waiting_seconds}});
+    }
+  }
+  std::string body;
+  body += section("Runs", "Bytes are per token and boundary.", figures(names, runs));
+  body += section("Loss against tokens", "Mean of ten steps.",
+                  loss_against("tokens", &Point::tokens, false));
+  body += section("Loss against bytes", "All that crossed one boundary, both ways.",
+                  loss_against("bytes", &Point::bytes, true));
+  body += section("Loss against time", "Seconds of stepping, validation and saving apart.",
+                  loss_against("seconds", &Point::seconds, false));
+  body += section("Validation loss against bytes per token", "Lower and further left is better.",
+                  scatter_chart(frontier, {.title = "Validation loss against bytes per token",
+                                           .x_label = "bytes per token and boundary",
+                                           .y_label = "validation loss",
+                                           .log_x = true}));
+  body +=
+      section("Energy kept", "Share of the residual that the basis of a boundary keeps.",
+              line_chart(energy, {.title = "Energy kept", .x_label = "step", .y_label = "share"}));
+  body += section("Where the time of each stage went", "Each bar is the whole of its stage's time.",
+                  share_chart({"computing", "sending", "waiting"}, times, "Time of each stage"));
+  body += section("Recipes", "Keys that differ.", recipe_differences(names, runs));
+  return fmt::format(
+      "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
+      "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">"
+      "<title>mapl report</title><style>{}</style></head>\n<body><h1>mapl report</h1>\n{}</body>"
+      "</html>\n",
+      style(), body);
+}
+
+}  // namespace mapl::report

@@ -1,0 +1,225 @@
+#include "report/svg.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+namespace mapl::report {
+namespace {
+
+constexpr double kWidth = 720, kHeight = 380;
+constexpr double kLeft = 64, kRight = 16, kTop = 14, kBottom = 46;
+constexpr double kLegendLine = 20;
+
+struct Range {
+  double low = std::numeric_limits<double>::infinity();
+  double high = -std::numeric_limits<double>::infinity();
+
+  void include(double value) {
+    low = std::min(low, value);
+    high = std::max(high, value);
+  }
+  // Never empty: a chart of nothing, or of one value, still has axes.
+  Range padded() const {
+    if (low > high) return {0, 1};
+    if (low == high)
+      return {low - 0.5 * std::max(1.0, std::abs(low)), high + 0.5 * std::max(1.0, std::abs(high))};
+    return *this;
+  }
+};
+
+// From numbers to places in the picture.
+class Frame {
+ public:
+  Frame(const std::vector<Series>& series, const ChartOptions& options) : options_(options) {
+    Range x, y;
+    for (const Series& one : series) {
+      for (const auto& [px, py] : one.points) {
+        if (!is_shown(px, py)) continue;
+        x.include(axis_x(px));
+        y.include(py);
+      }
+    }
+    x_ = x.padded();
+    y_ = y.padded();
+    const auto marks = ticks(y_.low, y_.high, 6);
+    y_ = {marks.front(), marks.back()};
+  }
+
+  bool is_shown(double x, double y) const { return std::isfinite(axis_x(x)) && std::isfinite(y); }
+  double place_x(double x) const {
+    return kLeft + (axis_x(x) - x_.low) / (x_.high - x_.low) * (kWidth - kLeft - kRight);
+  }
+  double place_y(double y) const {
+    return kHeight - kBottom - (y - y_.low) / (y_.high - y_.low) * (kHeight - kTop - kBottom);
+  }
+
+  std::string axes() const {
+    std::string text;
+    for (const double y : ticks(y_.low, y_.high, 6)) {
+      text += fmt::format(
+          "<line class=\"grid\" x1=\"{}\" x2=\"{}\" y1=\"{:.1f}\" y2=\"{:.1f}\"/>"
+          "<text class=\"label\" x=\"{}\" y=\"{:.1f}\" text-anchor=\"end\">{}</text>",
+          kLeft, kWidth - kRight, place_y(y), place_y(y), kLeft - 8, place_y(y) + 4, y);
+    }
+    for (const double at : ticks(x_.low, x_.high, 6)) {
+      if (at < x_.low || at > x_.high) continue;
+      const double x = options_.log_x ? std::pow(10, at) : at;
+      text += fmt::format(
+          "<text class=\"label\" x=\"{:.1f}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
+          place_x(x), kHeight - kBottom + 18, short_number(x));
+    }
+    text += fmt::format(
+        "<line class=\"axis\" x1=\"{0}\" x2=\"{1}\" y1=\"{2}\" y2=\"{2}\"/>"
+        "<text class=\"label\" x=\"{3}\" y=\"{4}\" text-anchor=\"middle\">{5}</text>"
+        "<text class=\"label\" transform=\"translate(14 {6}) rotate(-90)\" "
+        "text-anchor=\"middle\">{7}</text>",
+        kLeft, kWidth - kRight, kHeight - kBottom, (kLeft + kWidth - kRight) / 2, kHeight - 8,
+        escape(options_.x_label), (kTop + kHeight - kBottom) / 2, escape(options_.y_label));
+    return text;
+  }
+
+  static std::string short_number(double value) {
+    const double size = std::abs(value);
+    if (size >= 1e9) return fmt::format("{:.3g}G", value * 1e-9);
+    if (size >= 1e6) return fmt::format("{:.3g}M", value * 1e-6);
+    if (size >= 1e4) return fmt::format("{:.3g}k", value * 1e-3);
+    return fmt::format("{:.3g}", value);
+  }
+
+ private:
+  double axis_x(double x) const { return options_.log_x ? std::log10(x) : x; }
+
+  ChartOptions options_;
+  Range x_, y_;
+};
+
+std::string open_svg(double height, const std::string& title) {
+  return fmt::format("<svg viewBox=\"0 0 {} {}\" role=\"img\"><title>{}</title>", kWidth, height,
+                     escape(title));
+}
+
+std::string legend(const std::vector<std::string>& names, double top) {
+  std::string text;
+  for (size_t i = 0; i < names.size(); ++i) {
+    const double y = top + kLegendLine * static_cast<double>(i);
+    text += fmt::format(
+        "<rect class=\"fill-{}\" x=\"{}\" y=\"{}\" width=\"14\" height=\"10\"/>"
+        "<text class=\"label\" x=\"{}\" y=\"{}\">{}</text>",
+        i % kNumColours, kLeft, y, kLeft + 20, y + 10, escape(names[i]));
+  }
+  return text;
+}
+
+}  // namespace
+
+std::vector<double> ticks(double low, double high, int count) {
+  const double rough = (high - low) / count;
+  const double power = std::pow(10, std::floor(std::log10(rough)));
+  double step = 10 * power;
+  for (const double factor : {1.0, 2.0, 5.0}) {
+    if (factor * power >= rough) {
+      step = factor * power;
+      break;
+    }
+  }
+  std::vector<double> marks;
+  const auto last = static_cast<int64_t>(std::ceil(high / step - 1e-9));
+  for (auto i = static_cast<int64_t>(std::floor(low / step + 1e-9)); i <= last; ++i) {
+    // Twelve digits: 0.30000000000000004 is a poor label.
+    marks.push_back(std::stod(fmt::format("{:.12g}", static_cast<double>(i) * step)));
+  }
+  return marks;
+}
+
+std::string line_chart(const std::vector<Series>& series, const ChartOptions& options) {
+  const Frame frame(series, options);
+  const double height = kHeight + kLegendLine * static_cast<double>(series.size()) + 6;
+  std::string text = open_svg(height, options.title) + frame.axes();
+  std::vector<std::string> names;
+  for (size_t i = 0; i < series.size(); ++i) {
+    names.push_back(series[i].name);
+    std::string line;
+    for (const auto& [x, y] : series[i].points) {
+      if (!frame.is_shown(x, y)) continue;
+      line += fmt::format("{:.1f},{:.1f} ", frame.place_x(x), frame.place_y(y));
+    }
+    if (line.empty()) continue;
+    text += fmt::format("<polyline class=\"series-{}\" points=\"{}\"/>", i % kNumColours, line);
+  }
+  return text + legend(names, kHeight) + "</svg>\n";
+}
+
+std::string scatter_chart(const std::vector<Series>& series, const ChartOptions& options) {
+  const Frame frame(series, options);
+  const double height = kHeight + kLegendLine * static_cast<double>(series.size()) + 6;
+  std::string text = open_svg(height, options.title) + frame.axes();
+  std::vector<std::string> names;
+  for (size_t i = 0; i < series.size(); ++i) {
+    names.push_back(series[i].name);
+    if (series[i].points.empty()) continue;
+    const auto [x, y] = series[i].points.back();
+    if (!frame.is_shown(x, y)) continue;
+    text += fmt::format("<circle class=\"fill-{}\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"5\"/>",
+                        i % kNumColours, frame.place_x(x), frame.place_y(y));
+  }
+  return text + legend(names, kHeight) + "</svg>\n";
+}
+
+std::string share_chart(const std::vector<std::string>& parts, const std::vector<BarRow>& rows,
+                        const std::string& title) {
+  constexpr double kNames = 220, kBar = 16, kLine = 24;
+  const double bottom = kLine * static_cast<double>(rows.size()) + 8;
+  const double height = bottom + kLegendLine * static_cast<double>(parts.size()) + 6;
+  std::string text = open_svg(height, title);
+  for (size_t r = 0; r < rows.size(); ++r) {
+    const double y = kLine * static_cast<double>(r) + 4;
+    text += fmt::format("<text class=\"label\" x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>",
+                        kNames - 8, y + 12, escape(rows[r].name));
+    double sum = 0;
+    for (const double value : rows[r].values) sum += value;
+    double x = kNames;
+    for (size_t i = 0; i < rows[r].values.size(); ++i) {
+      const double width = sum > 0 ? rows[r].values[i] / sum * (kWidth - kNames - kRight) : 0;
+      text += fmt::format(
+          "<rect class=\"fill-{}\" x=\"{:.1f}\" y=\"{}\" width=\"{:.1f}\" height=\"{}\"/>",
+          i % kNumColours, x, y, width, kBar);
+      x += width;
+    }
+  }
+  return text + legend(parts, bottom) + "</svg>\n";
+}
+
+std::string escape(const std::string& text) {
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto c = static_cast<unsigned char>(text[i]);
+    const int more = c < 0x80 ? 0 : c >= 0xF0 && c < 0xF5 ? 3 : c >= 0xE0 ? 2 : c >= 0xC2 ? 1 : -1;
+    bool is_whole =
+        more >= 0 && c < 0xF5 && i + static_cast<size_t>(std::max(more, 0)) < text.size();
+    for (int k = 1; is_whole && k <= more; ++k) {
+      is_whole = (static_cast<unsigned char>(text[i + static_cast<size_t>(k)]) & 0xC0) == 0x80;
+    }
+    if (!is_whole || (c < 0x20 && c != '\n' && c != '\t')) {
+      out += '?';
+    } else if (c == '&') {
+      out += "&amp;";
+    } else if (c == '<') {
+      out += "&lt;";
+    } else if (c == '>') {
+      out += "&gt;";
+    } else if (c == '"') {
+      out += "&quot;";
+    } else if (c == '\'') {
+      out += "&#39;";
+    } else {
+      out.append(text, i, static_cast<size_t>(more) + 1);
+      i += static_cast<size_t>(more);
+    }
+  }
+  return out;
+}
+
+}  // namespace mapl::report
