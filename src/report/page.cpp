@@ -34,7 +34,7 @@ th, td { border-bottom: 1px solid var(--faint); padding: .3rem .6rem; text-align
 th:first-child, td:first-child { text-align: left; } p { color: var(--soft); }
 .axis { stroke: var(--ink); } .grid { stroke: var(--faint); }
 .label { fill: var(--soft); font-size: 12px; }
-polyline { fill: none; stroke-width: 1.8; stroke-linejoin: round; }
+polyline { fill: none; stroke-width: 1.8; stroke-linejoin: round; } .key { stroke-width: 6; }
 )css";
 
 std::string style() {

@@ -96,6 +96,12 @@ class Frame {
   Range x_, y_;
 };
 
+// Lines that share a colour differ in their dashes.
+std::string dash(size_t series) {
+  const size_t round = series / kNumColours;
+  return round == 0 ? "" : fmt::format(" stroke-dasharray=\"{} 3\"", 10 / round + 2);
+}
+
 std::string open_svg(double height, const std::string& title) {
   return fmt::format("<svg viewBox=\"0 0 {} {}\" role=\"img\"><title>{}</title>", kWidth, height,
                      escape(title));
@@ -106,9 +112,9 @@ std::string legend(const std::vector<std::string>& names, double top) {
   for (size_t i = 0; i < names.size(); ++i) {
     const double y = top + kLegendLine * static_cast<double>(i);
     text += fmt::format(
-        "<rect class=\"fill-{}\" x=\"{}\" y=\"{}\" width=\"14\" height=\"10\"/>"
-        "<text class=\"label\" x=\"{}\" y=\"{}\">{}</text>",
-        i % kNumColours, kLeft, y, kLeft + 20, y + 10, escape(names[i]));
+        "<line class=\"series-{0} key\"{1} x1=\"{2}\" x2=\"{3}\" y1=\"{4}\" y2=\"{4}\"/>"
+        "<text class=\"label\" x=\"{5}\" y=\"{6}\">{7}</text>",
+        i % kNumColours, dash(i), kLeft, kLeft + 30, y + 5, kLeft + 38, y + 9, escape(names[i]));
   }
   return text;
 }
@@ -147,7 +153,8 @@ std::string line_chart(const std::vector<Series>& series, const ChartOptions& op
       line += fmt::format("{:.1f},{:.1f} ", frame.place_x(x), frame.place_y(y));
     }
     if (line.empty()) continue;
-    text += fmt::format("<polyline class=\"series-{}\" points=\"{}\"/>", i % kNumColours, line);
+    text += fmt::format("<polyline class=\"series-{}\"{} points=\"{}\"/>", i % kNumColours, dash(i),
+                        line);
   }
   return text + legend(names, kHeight) + "</svg>\n";
 }

@@ -52,6 +52,13 @@ TEST(LineChart, LeavesOutWhatIsNotANumber) {
   EXPECT_EQ(count(line_chart({{"one", {{5, 5}}}}, {}), "nan"), 0u);
 }
 
+TEST(LineChart, LinesOfOneColourDifferInTheirDashes) {
+  const std::vector<Series> many(9, {"a", {{0, 0}, {1, 1}}});
+  const std::string chart = line_chart(many, {});
+  EXPECT_EQ(count(chart, "<polyline class=\"series-0\""), 2u);
+  EXPECT_EQ(count(chart, "stroke-dasharray"), 2u);  // the ninth line, and its key
+}
+
 TEST(ScatterChart, HasADotAndANameForEach) {
   const std::string chart =
       scatter_chart({{"a", {{500, 3.4}}}, {"b", {{100, 3.5}}}}, {.log_x = true});
