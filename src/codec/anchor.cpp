@@ -118,6 +118,21 @@ std::shared_ptr<Anchor> make(const AnchorOptions& options) {
   return std::make_shared<Kind>(options);
 }
 
+// A table that belongs to another: the embedding of stage 0.
+class Borrowed final : public Anchor {
+ public:
+  explicit Borrowed(const AnchorOptions& options) : table_VD_(options.table_VD) {}
+
+  at::Tensor lookup(const at::Tensor& ids_N) override {
+    return gather_rows(table_VD_, ids_N, nullptr);
+  }
+  std::vector<math::Parameter> parameters() override { return {}; }
+  math::NamedTensors state() override { return {}; }
+
+ private:
+  at::Tensor table_VD_;
+};
+
 struct Entry {
   const char* name;
   std::shared_ptr<Anchor> (*make)(const AnchorOptions&);
@@ -141,6 +156,7 @@ std::shared_ptr<Anchor> make_anchor(const AnchorOptions& options) {
   const auto with_all = [&](std::shared_ptr<Anchor> tokens) {
     return options.ngram < 2 ? tokens : with_ngrams(std::move(tokens), options);
   };
+  if (options.table_VD.defined()) return with_all(make<Borrowed>(options));
   if (options.kind == kNone) return with_all(nullptr);
   for (const Entry& entry : kAnchors) {
     if (options.kind == entry.name) return with_all(entry.make(options));

@@ -37,7 +37,8 @@ struct AnchorOptions {
   int64_t rank = 32;        // of factorized
   uint64_t seed = 0;        // of what is frozen: the same at both ends of a boundary
   at::Tensor embedding_VD;  // what trained tables start from; its device and shape are the anchor's
-  bool sparse = false;      // trained tables: update only the rows of a step's tokens
+  at::Tensor table_VD;  // if defined: in the place of `kind`, a table that another trains and saves
+  bool sparse = false;  // trained tables: update only the rows of a step's tokens
 
   int ngram = 0;                  // the longest n-gram that has a table; below 2: none
   int64_t ngram_entries = 16384;  // rows of each such table

@@ -11,6 +11,7 @@
 
 #include "base/check.h"
 #include "base/rng.h"
+#include "codec/basis_restart.h"
 #include "codec/projector.h"
 #include "math/stiefel.h"
 
@@ -43,12 +44,15 @@ struct End {
                                   .device = options.device})),
         prefix(fmt::format("boundary.{}.", options.boundary)),
         side(side),
+        restart_steps(options.codec.basis_restart),
+        one_sided(options.codec.basis_gradient == "sender"),
         hidden_size(options.hidden_size),
         device(options.device),
         anchor(options.anchor) {
     const bool is_sender = this->side == "sender";
     activation = leg(options, Leg::kActivation, is_sender);
     gradient = leg(options, Leg::kGradient, !is_sender);
+    if (one_sided && !is_sender && basis().defined()) basis().requires_grad_(false);
   }
 
   std::unique_ptr<Packing> leg(const EndOptions& options, Leg leg, bool packs) const {
@@ -64,9 +68,16 @@ struct End {
 
   at::Tensor basis() const { return projector->basis(); }
 
-  // Of a basis that is synchronised: nothing, unless it is trained.
+  // Of a basis that changes during the run: nothing for one that does not.
   int64_t basis_bytes() const {
-    return projector->rule() ? basis().numel() * static_cast<int64_t>(sizeof(float)) : 0;
+    return is_trained() || restart_steps > 0 ? basis().numel() * static_cast<int64_t>(sizeof(float))
+                                             : 0;
+  }
+  bool is_trained() const { return projector->rule().has_value(); }
+  // Of the two syncs, what packings announce apart.
+  int64_t half_bytes() const { return is_trained() && !one_sided ? basis_bytes() : 0; }
+  int64_t update_bytes(uint64_t step) const {
+    return is_trained() || BasisRestart::is_due(restart_steps, step) ? basis_bytes() : 0;
   }
 
   uint64_t state_hash() const {
@@ -101,9 +112,9 @@ struct End {
     return values;
   }
 
-  // Bytes of a basis or of its gradient, checked; undefined when nothing is synchronised.
+  // Bytes of a basis or of its gradient, checked; undefined for none.
   Result<at::Tensor> read_basis(ByteSpan bytes, const char* what) const {
-    if (static_cast<int64_t>(bytes.size()) != basis_bytes()) {
+    if (!bytes.empty() && static_cast<int64_t>(bytes.size()) != basis_bytes()) {
       return Status(Code::kCorrupt, fmt::format("{}{} takes {} bytes, {} arrived", prefix, what,
                                                 basis_bytes(), bytes.size()));
     }
@@ -123,14 +134,15 @@ struct End {
                "{}: one id for each row", prefix);
   }
 
-  // Cuts a sync of the other end in two; kCorrupt on a wrong length.
-  Result<std::pair<ByteSpan, ByteSpan>> split(ByteSpan bytes, int64_t announced) const {
-    const int64_t expected = basis_bytes() + announced;
+  // Cuts a sync of the other end in two, of the sizes given; kCorrupt on a wrong length.
+  Result<std::pair<ByteSpan, ByteSpan>> split(ByteSpan bytes, int64_t values,
+                                              int64_t announced) const {
+    const int64_t expected = values + announced;
     if (static_cast<int64_t>(bytes.size()) != expected) {
       return Status(Code::kCorrupt, fmt::format("{}: a sync takes {} bytes, {} arrived", prefix,
                                                 expected, bytes.size()));
     }
-    const auto first = static_cast<size_t>(basis_bytes());
+    const auto first = static_cast<size_t>(values);
     return std::pair(bytes.first(first), bytes.subspan(first));
   }
 
@@ -163,6 +175,8 @@ struct End {
   std::unique_ptr<Projector> projector;
   std::string prefix;
   std::string side;
+  int64_t restart_steps;
+  bool one_sided;
   int64_t hidden_size;
   at::Device device;
   std::shared_ptr<Anchor> anchor;
@@ -179,8 +193,27 @@ Bytes to_bytes(const at::Tensor& x) {
 }  // namespace
 
 struct SenderEnd::Impl : End {
-  explicit Impl(const EndOptions& options) : End(options, "sender") {}
+  explicit Impl(const EndOptions& options)
+      : End(options, "sender"),
+        restart({.steps = restart_steps,
+                 .hidden_size = options.hidden_size,
+                 .device = options.device}) {}
+
+  // Looks at the residual of a micro-batch, where somebody wants to know of it.
+  void look_at(const at::Tensor& x_ND, const at::Tensor& ids_N, const at::Tensor& z_NR) {
+    if (energy_kept && !restart.gathers()) return;
+    const at::NoGradGuard no_grad;
+    const at::Tensor r_ND = anchor ? x_ND - anchor->lookup(ids_N) : x_ND.detach();
+    if (!energy_kept) {
+      const double whole = squared_norm(r_ND);
+      energy_kept = whole > 0 ? squared_norm(z_NR) / whole : 1.0;
+    }
+    if (restart.gathers()) restart.gather(r_ND);
+  }
+
   std::optional<double> energy_kept;  // of the first micro-batch since it was asked for
+  BasisRestart restart;
+  uint64_t step = 0;  // of the last sync
 };
 
 SenderEnd::SenderEnd(const EndOptions& options) : impl_(std::make_unique<Impl>(options)) {}
@@ -199,11 +232,7 @@ int64_t SenderEnd::gradient_bytes(int64_t rows) const {
 at::Tensor SenderEnd::project(const at::Tensor& x_ND, const at::Tensor& ids_N) {
   impl_->check_rows(x_ND, impl_->hidden_size, ids_N);
   const at::Tensor z_NR = impl_->projector->project(x_ND, ids_N, impl_->anchor.get());
-  if (!impl_->energy_kept && impl_->basis().defined()) {
-    at::NoGradGuard no_grad;
-    const double whole = squared_norm(impl_->anchor ? x_ND - impl_->anchor->lookup(ids_N) : x_ND);
-    impl_->energy_kept = whole > 0 ? squared_norm(z_NR) / whole : 1.0;
-  }
+  if (impl_->basis().defined()) impl_->look_at(x_ND, ids_N, z_NR);
   return z_NR;
 }
 
@@ -215,11 +244,15 @@ Result<at::Tensor> SenderEnd::unpack_gradient(ByteSpan bytes, int64_t rows, cons
   return impl_->unpack(*impl_->gradient, bytes, rows, key);
 }
 
-Bytes SenderEnd::basis() const { return basis_bytes() > 0 ? to_bytes(impl_->basis()) : Bytes(); }
+at::Tensor SenderEnd::basis() const { return impl_->basis(); }
+Bytes SenderEnd::packed_basis() const {
+  return basis_bytes() > 0 ? to_bytes(impl_->basis()) : Bytes();
+}
 int64_t SenderEnd::basis_bytes() const { return impl_->basis_bytes(); }
 
 Status SenderEnd::read_sync(ByteSpan bytes, uint64_t step) {
-  const auto parts = impl_->split(bytes, impl_->gradient->announced_bytes(step));
+  const auto parts =
+      impl_->split(bytes, impl_->half_bytes(), impl_->gradient->announced_bytes(step));
   if (!parts.is_ok()) return parts.status();
   auto half_DR = impl_->read_basis(parts.value().first, "basis gradient");
   if (!half_DR.is_ok()) return half_DR.status();
@@ -236,16 +269,28 @@ Status SenderEnd::read_sync(ByteSpan bytes, uint64_t step) {
 }
 
 Bytes SenderEnd::sync(uint64_t step) {
-  return End::joined(basis(), impl_->activation->announce(step));
+  impl_->step = step;
+  if (BasisRestart::is_due(impl_->restart_steps, step)) {
+    const at::NoGradGuard no_grad;
+    impl_->basis().copy_(impl_->restart.directions(width()));
+  }
+  return End::joined(impl_->update_bytes(step) > 0 ? to_bytes(impl_->basis()) : Bytes(),
+                     impl_->activation->announce(step));
 }
 int64_t SenderEnd::sync_bytes(uint64_t step) const {
-  return basis_bytes() + impl_->activation->announced_bytes(step);
+  return impl_->update_bytes(step) + impl_->activation->announced_bytes(step);
 }
 int64_t SenderEnd::read_sync_bytes(uint64_t step) const {
-  return basis_bytes() + impl_->gradient->announced_bytes(step);
+  return impl_->half_bytes() + impl_->gradient->announced_bytes(step);
 }
-void SenderEnd::commit() { impl_->commit(); }
-void SenderEnd::abort() { impl_->abort(); }
+void SenderEnd::commit() {
+  impl_->restart.commit(impl_->step);
+  impl_->commit();
+}
+void SenderEnd::abort() {
+  impl_->restart.abort();
+  impl_->abort();
+}
 
 uint64_t SenderEnd::state_hash() const { return impl_->state_hash(); }
 
@@ -257,7 +302,13 @@ std::vector<math::Parameter> SenderEnd::parameters() {
   return all;
 }
 
-math::NamedTensors SenderEnd::state() { return impl_->state(); }
+math::NamedTensors SenderEnd::state() {
+  math::NamedTensors all = impl_->state();
+  for (auto& [name, tensor] : impl_->restart.state()) {
+    all.emplace_back(impl_->prefix + "sender." + name, tensor);
+  }
+  return all;
+}
 
 double SenderEnd::energy_kept() {
   if (!impl_->basis().defined()) return 1.0;
@@ -300,6 +351,7 @@ Bytes ReceiverEnd::pack_gradient(const at::Tensor& grad_NR, const MessageKey& ke
   return impl_->gradient->pack(grad_NR, key);
 }
 
+at::Tensor ReceiverEnd::basis() const { return impl_->basis(); }
 Status ReceiverEnd::set_basis(ByteSpan bytes) {
   const auto basis_DR = impl_->read_basis(bytes, "basis");
   if (!basis_DR.is_ok() || bytes.empty()) return basis_DR.status();
@@ -310,8 +362,8 @@ Status ReceiverEnd::set_basis(ByteSpan bytes) {
 int64_t ReceiverEnd::basis_bytes() const { return impl_->basis_bytes(); }
 
 Bytes ReceiverEnd::sync(uint64_t step) {
-  Bytes half(static_cast<size_t>(basis_bytes()));
-  if (basis_bytes() > 0) {
+  Bytes half(static_cast<size_t>(impl_->half_bytes()));
+  if (!half.empty()) {
     at::Tensor basis_DR = impl_->basis();
     at::Tensor& half_DR = basis_DR.mutable_grad();
     if (half_DR.defined()) half = to_bytes(half_DR);
@@ -321,16 +373,17 @@ Bytes ReceiverEnd::sync(uint64_t step) {
 }
 
 Status ReceiverEnd::read_sync(ByteSpan bytes, uint64_t step) {
-  const auto parts = impl_->split(bytes, impl_->activation->announced_bytes(step));
+  const auto parts =
+      impl_->split(bytes, impl_->update_bytes(step), impl_->activation->announced_bytes(step));
   if (!parts.is_ok()) return parts.status();
   const Status status = impl_->activation->read_announced(parts.value().second, step);
   return status.is_ok() ? set_basis(parts.value().first) : status;
 }
 int64_t ReceiverEnd::sync_bytes(uint64_t step) const {
-  return basis_bytes() + impl_->gradient->announced_bytes(step);
+  return impl_->half_bytes() + impl_->gradient->announced_bytes(step);
 }
 int64_t ReceiverEnd::read_sync_bytes(uint64_t step) const {
-  return basis_bytes() + impl_->activation->announced_bytes(step);
+  return impl_->update_bytes(step) + impl_->activation->announced_bytes(step);
 }
 void ReceiverEnd::commit() { impl_->commit(); }
 void ReceiverEnd::abort() { impl_->abort(); }

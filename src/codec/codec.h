@@ -61,8 +61,9 @@ class SenderEnd {
   Bytes pack(const at::Tensor& z_NR, const MessageKey& key);
   Result<at::Tensor> unpack_gradient(ByteSpan bytes, int64_t rows, const MessageKey& key);
 
-  // The basis alone, float32: what a run starts from; empty when nothing is synchronised.
-  Bytes basis() const;
+  at::Tensor basis() const;  // A [D, R]; undefined when the projector has none
+  // The basis in float32: what a run starts from; empty when it never changes.
+  Bytes packed_basis() const;
   int64_t basis_bytes() const;
 
   // REQUIRES: read_sync(), the optimiser, sync(), commit(), in this order.
@@ -106,6 +107,7 @@ class ReceiverEnd {
   at::Tensor restore(const at::Tensor& z_NR, const at::Tensor& ids_N);
   Bytes pack_gradient(const at::Tensor& grad_NR, const MessageKey& key);
 
+  at::Tensor basis() const;  // this end's copy
   Status set_basis(ByteSpan bytes);
   int64_t basis_bytes() const;
 

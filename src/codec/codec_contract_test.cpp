@@ -76,7 +76,7 @@ TEST_P(CodecContract, PayloadsHaveTheDeclaredSize) {
     EXPECT_EQ(static_cast<int64_t>(out.gradient.size()), pair.sender.gradient_bytes(rows));
     EXPECT_EQ(static_cast<int64_t>(out.gradient.size()), pair.receiver.gradient_bytes(rows));
   }
-  EXPECT_EQ(static_cast<int64_t>(pair.sender.basis().size()), pair.receiver.basis_bytes());
+  EXPECT_EQ(static_cast<int64_t>(pair.sender.packed_basis().size()), pair.receiver.basis_bytes());
   EXPECT_EQ(pair.sender.basis_bytes(), pair.receiver.basis_bytes());
   for (uint64_t step = 0; step < 2; ++step) {
     pair.cross(x_, ids_);
@@ -323,7 +323,7 @@ TEST_P(CodecContract, AWrongLengthIsRefused) {
     EXPECT_EQ(pair.sender.unpack_gradient(changed(out.gradient), kRows, {}).status().code(),
               Code::kCorrupt);
   }
-  Bytes basis = pair.sender.basis();
+  Bytes basis = pair.sender.packed_basis();
   basis.push_back({});
   EXPECT_EQ(pair.receiver.set_basis(basis).code(), Code::kCorrupt);
   EXPECT_EQ(pair.receiver.read_sync(basis, 0).code(), Code::kCorrupt);

@@ -63,7 +63,7 @@ TEST(Ends, OnlyFreeAndStiefelTrainTheirBasisAndAllStartAlike) {
 
 TEST(Ends, OneChangedBitOfABasisChangesTheHash) {
   Pair pair(kStiefel);
-  Bytes basis = pair.sender.basis();
+  Bytes basis = pair.sender.packed_basis();
   basis[17] ^= std::byte{1};
   ASSERT_TRUE(pair.receiver.set_basis(basis).is_ok());
   EXPECT_NE(pair.receiver.state_hash(), pair.sender.state_hash());
@@ -72,7 +72,7 @@ TEST(Ends, OneChangedBitOfABasisChangesTheHash) {
 TEST(Ends, ABasisThatIsNotFiniteIsRefusedAndNothingIsApplied) {
   Pair pair(kStiefel);
   const uint64_t before = pair.receiver.state_hash();
-  Bytes bytes = pair.sender.basis();
+  Bytes bytes = pair.sender.packed_basis();
   const float bad = std::numeric_limits<float>::quiet_NaN();
   std::memcpy(bytes.data() + 8, &bad, sizeof(bad));
   EXPECT_EQ(pair.receiver.set_basis(bytes).code(), Code::kCorrupt);
@@ -97,6 +97,25 @@ TEST(Ends, TheReceiversHalfIsTheSumOverMicroBatchesAndIsTakenOnce) {
   std::memcpy(half.data_ptr(), bytes.data(), bytes.size());
   EXPECT_TRUE(torch::allclose(half, expected, 1e-5, 1e-5));
   EXPECT_EQ(pair.receiver.sync(0), Bytes(bytes.size()));
+}
+
+TEST(Ends, AOneSidedGradientIsTheSendersHalfAndNothingComesBack) {
+  const Options codec{.projector = "free",
+                      .rank = 4,
+                      .basis_gradient = "sender",
+                      .anchor = "none",
+                      .activation = "f32",
+                      .gradient = "f32"};
+  Pair pair(codec);
+  const auto out = pair.cross(some_x(), some_ids());
+  EXPECT_EQ(pair.sender.read_sync_bytes(0), 0);
+  ASSERT_TRUE(pair.sender.read_sync(pair.receiver.sync(0), 0).is_ok());
+  const at::Tensor t = torch::tanh(out.restored_ND);
+  const at::Tensor g = 2 * t * (1 - t * t);  // of the loss of pair_for_test.h
+  const at::Tensor basis = pair.sender.basis();
+  const at::Tensor expected = some_x().t().mm(g.mm(basis.detach()));
+  EXPECT_TRUE(torch::allclose(basis.grad(), expected, 1e-5, 1e-5));
+  EXPECT_GT(pair.receiver.read_sync_bytes(0), 0);  // the basis itself still comes
 }
 
 TEST(Ends, EnergyIsThatOfTheFirstMicroBatchSinceAsked) {

@@ -45,6 +45,8 @@ PackingOptions packing_options(const Options& options, int64_t columns) {
 void validate(const Options& options, int64_t hidden_size) {
   require_known("projector", options.projector, projector_names());
   require_known("anchor", options.anchor, anchor_names());
+  require_known("basis_gradient", options.basis_gradient, {"both", "sender"});
+  require_known("first_anchor", options.first_anchor, {"own", "embedding"});
   require_known("anchor_sharing", options.anchor_sharing, {"end", "stage"});
   require_known("activation", options.activation, packing_names());
   require_known("gradient", options.gradient, packing_names());
@@ -59,6 +61,19 @@ void validate(const Options& options, int64_t hidden_size) {
                     "the start leaves crosses without loss; it needs boundary.anchor = \"fixed\" "
                     "without n-grams, not \"{}\"",
                     options.anchor));
+  }
+  const std::vector<std::string> restarts = {"frozen", "free", "stiefel"};
+  if (options.basis_restart != 0 &&
+      std::find(restarts.begin(), restarts.end(), options.projector) == restarts.end()) {
+    throw UserError(fmt::format(
+        "boundary.basis_restart is {}; projector \"{}\" has no basis to start again (0 = off)",
+        options.basis_restart, options.projector));
+  }
+  if (options.first_anchor == "embedding" &&
+      (options.anchor == "none" || options.anchor_sharing == "stage")) {
+    throw UserError(
+        "boundary.first_anchor = \"embedding\" needs an anchor at every end: not anchor = "
+        "\"none\", not anchor_sharing = \"stage\"");
   }
   if (options.ngram_rank != 0) require_rank("ngram_rank", options.ngram_rank, hidden_size);
   const int64_t columns = options.projector == "identity" ? hidden_size : options.rank;

@@ -38,6 +38,18 @@ TEST(Validate, NamesTheKeyThatIsWrong) {
             "boundary.anchor_rank is 17; it must be in 1..16 (model.hidden_size)");
 }
 
+TEST(Validate, VariantsNeedWhatTheyVary) {
+  EXPECT_EQ(refusal({.projector = "frozen", .rank = 4, .basis_restart = 40}), "");
+  EXPECT_EQ(refusal({.projector = "bottleneck", .rank = 4, .basis_restart = 40}),
+            "boundary.basis_restart is 40; projector \"bottleneck\" has no basis to start again (0 "
+            "= off)");
+  EXPECT_EQ(refusal({.rank = 4, .basis_gradient = "receiver"}),
+            "unknown boundary.basis_gradient \"receiver\"; known: both, sender");
+  EXPECT_EQ(refusal({.rank = 4, .first_anchor = "embedding"}), "");
+  EXPECT_NE(refusal({.rank = 4, .anchor = "none", .first_anchor = "embedding"}), "");
+  EXPECT_NE(refusal({.rank = 4, .anchor_sharing = "stage", .first_anchor = "embedding"}), "");
+}
+
 TEST(Validate, AsksThePackingOfEachLeg) {
   const auto starts = [](const Options& options, const std::string& start) {
     EXPECT_EQ(refusal(options).substr(0, start.size()), start);

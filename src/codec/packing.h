@@ -13,6 +13,7 @@
 #include <ATen/core/Tensor.h>
 
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -73,6 +74,9 @@ class Packing {
 
   // What is saved: names without a prefix; written in place by whoever loads.
   virtual math::NamedTensors state() { return {}; }
+  // Of a packing that learns codebooks, at the end that packs: exp(entropy) of how often entries
+  // are chosen over their number, mean over codebooks. 1: all alike; NaN: nothing to say.
+  virtual double codebook_usage() const { return std::numeric_limits<double>::quiet_NaN(); }
   // What both ends hold alike, in a fixed order.
   virtual std::vector<at::Tensor> shared() const { return {}; }
 };

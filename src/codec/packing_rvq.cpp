@@ -180,6 +180,13 @@ class PackingRvq final : public Packing {
     }
     return all;
   }
+  double codebook_usage() const override {
+    if (!options_.packs || !is_fitted()) return Packing::codebook_usage();
+    const at::Tensor count_QSC = average_.averages().count_QSC.to(at::kDouble);
+    const at::Tensor share_QSC = count_QSC / count_QSC.sum(-1, /*keepdim=*/true);
+    const at::Tensor entropy_QS = -torch::special::xlogy(share_QSC, share_QSC).sum(-1);
+    return entropy_QS.exp().mean().item<double>() / static_cast<double>(options_.rvq_entries);
+  }
   std::vector<at::Tensor> shared() const override { return {fitted_, codebook_QSCd_}; }
 
  private:

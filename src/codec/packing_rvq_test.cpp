@@ -1,6 +1,8 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <cmath>
+
 #include "codec/packing.h"
 #include "math/rvq.h"
 
@@ -75,6 +77,26 @@ TEST(PackingRvq, BeginsAsBf16AndSwitchesAtAStepThatBothEndsKnow) {
   EXPECT_EQ(leg.unpacks->announced_bytes(2), 0);
   // 200 rows of 3 groups and 2 rounds, 4 bits each; a slice: an entry's number and its values.
   EXPECT_EQ(leg.unpacks->packed_bytes(200, kColumns), 200 * 6 / 2 + 2 + 2 * 12);
+}
+
+TEST(PackingRvq, UsageTellsHowManyEntriesAreChosen) {
+  Pipe leg;
+  EXPECT_TRUE(std::isnan(leg.packs->codebook_usage()));
+  warm_up(leg);
+  EXPECT_TRUE(std::isnan(leg.unpacks->codebook_usage()));
+  for (uint64_t step = 2; step < 80; ++step) {
+    leg.cross(rows(step), step);
+    leg.commit(step);
+  }
+  const double spread = leg.packs->codebook_usage();
+  EXPECT_GT(spread, 0.6);
+  EXPECT_LE(spread, 1.0);
+  // Rows that are all alike choose one entry of each codebook of the first round.
+  for (uint64_t step = 80; step < 160; ++step) {
+    leg.cross(torch::ones({200, kColumns}), step);
+    leg.commit(step);
+  }
+  EXPECT_LT(leg.packs->codebook_usage(), 0.5 * spread);
 }
 
 TEST(PackingRvq, WhatArrivesIsTheDecodedCodesOfTheSharedCodebook) {

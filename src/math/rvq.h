@@ -71,6 +71,7 @@ class RvqAverage {
   at::Tensor codebook() const;
   // What is averaged, for saving: written in place by whoever loads.
   RvqStatistics& averages() { return averages_; }
+  const RvqStatistics& averages() const { return averages_; }
 
  private:
   Options options_;

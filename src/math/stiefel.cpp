@@ -43,6 +43,16 @@ double orthogonality_error(const at::Tensor& basis_DR) {
   return (gram - at::eye(gram.size(0), gram.options())).abs().max().item<double>();
 }
 
+at::Tensor principal_directions(const at::Tensor& moment_DD, int64_t num_columns) {
+  at::NoGradGuard no_grad;
+  // Eigenvalues ascend.
+  const auto vectors = std::get<1>(at::linalg_eigh(moment_DD.to(at::kCPU, at::kDouble)));
+  return vectors.narrow(1, vectors.size(1) - num_columns, num_columns)
+      .flip(1)
+      .to(at::kFloat)
+      .contiguous();
+}
+
 at::Tensor principal_angles(const at::Tensor& a_DR, const at::Tensor& b_DR) {
   at::NoGradGuard no_grad;
   const auto a = a_DR.to(at::kCPU, at::kDouble);

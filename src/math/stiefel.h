@@ -23,6 +23,13 @@ at::Tensor tangent_projection(const at::Tensor& gradient_DR, const at::Tensor& b
 // max |A^T A - I|, with the product in float64. NaN if A holds one.
 double orthogonality_error(const at::Tensor& basis_DR);
 
+// The directions that hold the most of rows x whose second moment, sum of x^T x, is given: its
+// eigenvectors of the R largest eigenvalues, largest first.
+//   moment_DD  symmetric, finite, any float
+//   returns    [D, R], float32, on the CPU, orthonormal columns
+// REQUIRES: 1 <= num_columns <= D.
+at::Tensor principal_directions(const at::Tensor& moment_DD, int64_t num_columns);
+
 // Angles in radians between the subspaces spanned by two orthonormal bases, ascending.
 //   returns  [R], float64, on the CPU, each within 1e-6
 at::Tensor principal_angles(const at::Tensor& a_DR, const at::Tensor& b_DR);

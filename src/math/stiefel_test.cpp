@@ -66,6 +66,17 @@ TEST(Stiefel, OrthogonalityErrorIsTheLargestDefect) {
   EXPECT_TRUE(std::isnan(orthogonality_error(a)));
 }
 
+TEST(PrincipalDirections, AreTheAxesOfStretchedRowsLargestFirst) {
+  const auto frame = random_stiefel(24, 3, 1).to(at::kDouble);
+  const auto sizes = at::tensor({1.0, 9.0, 4.0}, at::kDouble);
+  const auto rows = (gaussian(500, 3, 2) * sizes).mm(frame.t()) + 0.01 * gaussian(500, 24, 3);
+  const auto found = principal_directions(rows.t().mm(rows), 2);
+  EXPECT_LE(orthogonality_error(found), 1e-6);
+  const auto cosines = frame.t().mm(found.to(at::kDouble)).abs();
+  EXPECT_GT(cosines[1][0].item<double>(), 0.99);
+  EXPECT_GT(cosines[2][1].item<double>(), 0.99);
+}
+
 TEST(PrincipalAngles, AreThoseOfRotatedPlanes) {
   const auto frame = random_stiefel(64, 8, 1).to(at::kDouble);
   const auto a = frame.narrow(1, 0, 4);

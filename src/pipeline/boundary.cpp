@@ -87,7 +87,7 @@ Status NextBoundary::check_basis(double orthogonality_error) const {
 
 Status NextBoundary::send_start() {
   if (end_.basis_bytes() == 0) return Status::ok();
-  return channel_.send({.kind = link::Kind::kBasis}, end_.basis());
+  return channel_.send({.kind = link::Kind::kBasis}, end_.packed_basis());
 }
 
 Status NextBoundary::recv_sync(uint64_t step) {

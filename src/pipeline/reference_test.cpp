@@ -72,7 +72,7 @@ TEST(Reference, JudgesAPipelineToTheLastBit) {
     EXPECT_EQ(outcomes[0]->value().loss, expected.value().loss);
     EXPECT_EQ(outcomes[0]->value().squared_norm, expected.value().squared_norm);
   }
-  EXPECT_EQ(model.sender.basis(), run.stages[0]->sender->basis());
+  EXPECT_EQ(model.sender.packed_basis(), run.stages[0]->sender->packed_basis());
   for (size_t i = 0; i < model.last.parameters().size(); ++i) {
     EXPECT_TRUE(torch::equal(model.last.parameters()[i].second,
                              run.stages[1]->model.parameters()[i].second))

@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/clock.h"
+#include "math/stiefel.h"
 
 namespace mapl::pipeline {
 namespace {
@@ -233,6 +234,14 @@ StageReport Step::report() {
   if (next_) {
     own.energy_kept = next_->end().energy_kept();
     own.orthogonality_error = next_->end().orthogonality_error();
+    own.activation_usage = next_->end().activation().codebook_usage();
+  }
+  if (prev_) own.gradient_usage = prev_->end().gradient().codebook_usage();
+  if (prev_ && next_ && next_->end().basis().defined()) {
+    own.basis_angle = math::principal_angles(prev_->end().basis(), next_->end().basis())
+                          .rad2deg()
+                          .mean()
+                          .item<double>();
   }
   reported_ = total;
   return own;

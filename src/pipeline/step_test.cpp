@@ -92,7 +92,7 @@ TEST(Step, AStageThatThrowsTellsItsNeighbourWhy) {
 
 TEST(Step, EndsThatHoldAnotherBasisAreFoundOut) {
   TwoStages run;
-  Bytes basis = run.stages[0]->sender->basis();
+  Bytes basis = run.stages[0]->sender->packed_basis();
   basis[0] ^= std::byte{1};
   ASSERT_TRUE(run.stages[1]->receiver->set_basis(basis).is_ok());
   auto outcomes = run.train(0);

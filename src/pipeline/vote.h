@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "base/bytes.h"
@@ -10,18 +11,24 @@
 
 namespace mapl::pipeline {
 
+constexpr double kNothing = std::numeric_limits<double>::quiet_NaN();
+
 // What one stage measured; on the wire as it stands here.
 struct StageReport {
   double squared_norm = 0;         // of this stage's gradients
   double energy_kept = 1;          // by the boundary towards the loss, this step
   double orthogonality_error = 0;  // of that boundary's basis
-  double compute_seconds = 0;      // this step: forward, backward, codec, optimiser
-  double waited_seconds = 0;       // this step: for neighbours
-  double sending_seconds = 0;      // this step: blocked by a full send queue
+  // Not a number where there is nothing to tell:
+  double basis_angle = kNothing;       // mean principal angle of this stage's two bases, degrees
+  double activation_usage = kNothing;  // of codebooks (codec/packing.h) on the way to the loss,
+  double gradient_usage = kNothing;    // and on the way back
+  double compute_seconds = 0;          // this step: forward, backward, codec, optimiser
+  double waited_seconds = 0;           // this step: for neighbours
+  double sending_seconds = 0;          // this step: blocked by a full send queue
   int64_t peak_rss_bytes = 0;
   Traffic traffic;  // since the start, this vote included
 };
-static_assert(sizeof(StageReport) == 96, "wire layout");
+static_assert(sizeof(StageReport) == 120, "wire layout");
 
 // Goes from the last stage to stage 0, growing by a report at each.
 struct Vote {

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <fstream>
 #include <map>
 #include <set>
@@ -75,6 +76,30 @@ Series loss_series(const std::string& name, const RunFigures& run, Number Point:
     series.points.emplace_back(static_cast<double>(run.points[i].*x), losses[i]);
   }
   return series;
+}
+
+// A line for each run and boundary that has something to tell: known, and not 1 throughout (of a
+// boundary where nothing is projected).
+std::vector<Series> boundary_series(const std::vector<std::string>& names,
+                                    const std::vector<RunFigures>& runs,
+                                    RunFigures::BoundaryTraces RunFigures::*traces,
+                                    const std::string& what = "boundary") {
+  std::vector<Series> all;
+  for (size_t i = 0; i < runs.size(); ++i) {
+    for (size_t b = 0; b < (runs[i].*traces).size(); ++b) {
+      const auto& values = (runs[i].*traces)[b];
+      Series series{fmt::format("{}, {} {}", names[i], what, b), {}};
+      const size_t stride = std::max<size_t>(1, values.size() / kMostPoints);
+      bool tells = false;
+      for (size_t k = 0; k < values.size(); k += stride) {
+        if (std::isnan(values[k])) continue;
+        tells |= values[k] != 1.0;
+        series.points.emplace_back(static_cast<double>(runs[i].points[k].step), values[k]);
+      }
+      if (tells) all.push_back(std::move(series));
+    }
+  }
+  return all;
 }
 
 std::string section(const std::string& title, const std::string& note, const std::string& body) {
@@ -165,22 +190,10 @@ std::string page(const std::vector<std::string>& folders) {
                                .y_label = "loss, nats per token",
                                .log_x = log_x});
   };
-  std::vector<Series> frontier, energy;
+  std::vector<Series> frontier;
   std::vector<BarRow> times;
   for (size_t i = 0; i < runs.size(); ++i) {
     frontier.push_back({names[i], {{runs[i].total_bytes, runs[i].validation_loss}}});
-    for (size_t b = 0; b < runs[i].energy_of_boundary.size(); ++b) {
-      if (std::ranges::count(runs[i].energy_of_boundary[b], 1.0) ==
-          std::ssize(runs[i].energy_of_boundary[b])) {
-        continue;  // nothing is projected there
-      }
-      energy.push_back({fmt::format("{}, boundary {}", names[i], b), {}});
-      const auto& kept = runs[i].energy_of_boundary[b];
-      const size_t stride = std::max<size_t>(1, kept.size() / kMostPoints);
-      for (size_t k = 0; k < kept.size(); k += stride) {
-        energy.back().points.emplace_back(static_cast<double>(runs[i].points[k].step), kept[k]);
-      }
-    }
     for (size_t k = 0; k < runs[i].stage_times.size(); ++k) {
       const StageTime& time = runs[i].stage_times[k];
       times.push_back({fmt::format("{}, stage {}", names[i], k),
@@ -200,9 +213,25 @@ std::string page(const std::vector<std::string>& folders) {
                                            .x_label = "bytes per token and boundary",
                                            .y_label = "validation loss",
                                            .log_x = true}));
-  body +=
-      section("Energy kept", "Share of the residual that the basis of a boundary keeps.",
-              line_chart(energy, {.title = "Energy kept", .x_label = "step", .y_label = "share"}));
+  const auto over_steps = [&](const std::string& title, const std::string& note,
+                              const std::vector<Series>& series, const std::string& y_label) {
+    if (series.empty()) return;
+    body += section(title, note,
+                    line_chart(series, {.title = title, .x_label = "step", .y_label = y_label}));
+  };
+  over_steps("Energy kept", "Share of the residual that the basis of a boundary keeps.",
+             boundary_series(names, runs, &RunFigures::energy_of_boundary), "share");
+  over_steps("Angle between neighbouring bases",
+             "Mean principal angle between the bases of a boundary and the one before it.",
+             boundary_series(names, runs, &RunFigures::angle_of_boundary), "degrees");
+  std::vector<Series> usage =
+      boundary_series(names, runs, &RunFigures::activation_usage, "out, boundary");
+  for (Series& series :
+       boundary_series(names, runs, &RunFigures::gradient_usage, "back, boundary")) {
+    usage.push_back(std::move(series));
+  }
+  over_steps("Codebook usage", "exp(entropy) of the entries chosen, over their number.", usage,
+             "share");
   body += section("Where the time of each stage went", "Each bar is the whole of its stage's time.",
                   share_chart({"computing", "sending", "waiting"}, times, "Time of each stage"));
   body += section("Recipes", "Keys that differ.", recipe_differences(names, runs));

@@ -17,10 +17,13 @@ TEST(Page, ShowsEachRunInEachChartAndWhatDiffers) {
   EXPECT_FALSE(has("boundary.method"));  // equal in both
   for (const char* title : {"Loss against tokens", "Loss against bytes", "Loss against time",
                             "Validation loss against bytes per token", "Energy kept",
+                            "Angle between neighbouring bases", "Codebook usage",
                             "Where the time of each stage went"}) {
     EXPECT_TRUE(has(title)) << title;
   }
   EXPECT_TRUE(has("boundary 1"));
+  EXPECT_TRUE(has("out, boundary 0"));
+  EXPECT_FALSE(has("out, boundary 1"));  // has no codebooks
   EXPECT_TRUE(has("stage 2"));
 }
 

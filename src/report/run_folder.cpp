@@ -40,8 +40,11 @@ double bytes_of(const Json& line) {
   return sum;
 }
 
-double number_or_nan(const Json& value) {
-  return value.is_null() ? std::numeric_limits<double>::quiet_NaN() : value.get<double>();
+// NaN for null and for what is not there.
+double number_or_nan(const Json& line, const std::string& key) {
+  const auto found = line.find(key);
+  return found == line.end() || found->is_null() ? std::numeric_limits<double>::quiet_NaN()
+                                                 : found->get<double>();
 }
 
 void read_metrics(const std::string& path, int boundaries, RunFigures& run) {
@@ -59,9 +62,14 @@ void read_metrics(const std::string& path, int boundaries, RunFigures& run) {
     point.loss = line.at("loss").get<double>();
     run.energy_kept = boundaries == 0 ? std::numeric_limits<double>::quiet_NaN() : 0;
     for (int b = 0; b < boundaries; ++b) {
-      const double kept = number_or_nan(line.at(fmt::format("energy_kept_{}", b)));
-      run.energy_of_boundary[static_cast<size_t>(b)].push_back(kept);
-      run.energy_kept += kept / boundaries;
+      const auto add = [&](RunFigures::BoundaryTraces& traces, const char* key) {
+        traces[static_cast<size_t>(b)].push_back(number_or_nan(line, fmt::format("{}_{}", key, b)));
+        return traces[static_cast<size_t>(b)].back();
+      };
+      run.energy_kept += add(run.energy_of_boundary, "energy_kept") / boundaries;
+      add(run.angle_of_boundary, "basis_angle");
+      add(run.activation_usage, "activation_usage");
+      add(run.gradient_usage, "gradient_usage");
     }
     for (size_t k = 0; k < run.stage_times.size(); ++k) {
       StageTime& time = run.stage_times[k];
@@ -85,7 +93,10 @@ RunFigures read_run(const std::string& folder) try {
   const Json summary = read_json(folder + "/summary.json");
   const auto& rss = summary.at("peak_rss_bytes");
   const int boundaries = static_cast<int>(rss.size()) - 1;
-  run.energy_of_boundary.resize(static_cast<size_t>(std::max(boundaries, 0)));
+  for (auto* traces : {&run.energy_of_boundary, &run.angle_of_boundary, &run.activation_usage,
+                       &run.gradient_usage}) {
+    traces->resize(static_cast<size_t>(std::max(boundaries, 0)));
+  }
   run.stage_times.resize(rss.size());
   for (const Json& bytes : rss) run.peak_rss_bytes += bytes.get<int64_t>();
   run.validation_loss = summary.at("validation_loss").get<double>();

@@ -37,7 +37,12 @@ struct RunFigures {
   double step_seconds = 0;         // median
   int64_t peak_rss_bytes = 0;      // sum over stages
   std::vector<Point> points;
-  std::vector<std::vector<double>> energy_of_boundary;  // [boundary][point], NaN where not known
+  // [boundary][point], NaN where not known (docs/run_folder.md).
+  using BoundaryTraces = std::vector<std::vector<double>>;
+  BoundaryTraces energy_of_boundary;
+  BoundaryTraces angle_of_boundary;
+  BoundaryTraces activation_usage;
+  BoundaryTraces gradient_usage;
   std::vector<StageTime> stage_times;
 };
 

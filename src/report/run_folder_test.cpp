@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "base/status.h"
 #include "report/run_for_test.h"
 
@@ -25,6 +27,11 @@ TEST(RunFolder, FiguresAreThoseOfTheRun) {
   EXPECT_EQ(run.points[1].bytes, 2300);
   ASSERT_EQ(run.energy_of_boundary.size(), 2u);
   EXPECT_EQ(run.energy_of_boundary[1], (std::vector<double>{0.7, 0.7, 0.7}));
+  EXPECT_TRUE(std::isnan(run.angle_of_boundary[0][0]));
+  EXPECT_EQ(run.angle_of_boundary[1], (std::vector<double>{55, 55, 55}));
+  EXPECT_TRUE(std::isnan(run.activation_usage[0][0]));
+  EXPECT_EQ(run.activation_usage[0][2], 0.8);
+  EXPECT_TRUE(std::isnan(run.gradient_usage[1][2]));
   ASSERT_EQ(run.stage_times.size(), 3u);
   EXPECT_DOUBLE_EQ(run.stage_times[2].compute_seconds, 1.5);
   EXPECT_DOUBLE_EQ(run.stage_times[2].sending_seconds, 0.375);

@@ -18,7 +18,8 @@ namespace {
 // one P for all boundaries: each then restores the same directions of what a token is, and no
 // others.
 std::shared_ptr<codec::Anchor> anchor_for(const Recipe& recipe, const std::string& name,
-                                          const std::string& place) {
+                                          const std::string& place,
+                                          const at::Tensor& borrowed_VD = {}) {
   const codec::Options& boundary = recipe.boundary;
   const int64_t anchor_rank = boundary.anchor_rank > 0 ? boundary.anchor_rank : boundary.rank;
   return codec::make_anchor(
@@ -29,6 +30,7 @@ std::shared_ptr<codec::Anchor> anchor_for(const Recipe& recipe, const std::strin
        .embedding_VD = model::initial_value(recipe.model, "model.embed_tokens.weight",
                                             static_cast<uint64_t>(recipe.training.seed))
                            .to(recipe.training.device),
+       .table_VD = borrowed_VD,
        .sparse = boundary.sparse_anchors,
        .ngram = static_cast<int>(boundary.ngram),
        .ngram_entries = boundary.ngram_entries,
@@ -94,17 +96,20 @@ Assembly::Assembly(const Recipe& recipe, int stage) {
   const bool shared = recipe.boundary.anchor_sharing == "stage";
   const auto of_stage =
       shared ? anchor_for(recipe, fmt::format("stage.{}.anchor", before), "run") : nullptr;
-  const auto of_boundary = [&](int64_t boundary, const char* end) {
+  const auto of_boundary = [&](int64_t boundary, const char* end, const at::Tensor& borrowed_VD) {
     const std::string place = fmt::format("boundary.{}", boundary);
-    return shared ? of_stage : anchor_for(recipe, place + "." + end + ".anchor", place);
+    return shared ? of_stage
+                  : anchor_for(recipe, place + "." + end + ".anchor", place, borrowed_VD);
   };
+  const bool borrows = first && recipe.boundary.first_anchor == "embedding";
+  const at::Tensor borrowed_VD = borrows ? stage_->parameters().front().second : at::Tensor();
   if (!first) {
     prev_end_ = std::make_unique<codec::ReceiverEnd>(
-        end_options(recipe, before, of_boundary(before, "receiver")));
+        end_options(recipe, before, of_boundary(before, "receiver", {})));
   }
   if (!last) {
     next_end_ = std::make_unique<codec::SenderEnd>(
-        end_options(recipe, after, of_boundary(after, "sender")));
+        end_options(recipe, after, of_boundary(after, "sender", borrowed_VD)));
   }
   held_ = held_weights(recipe, *stage_);
 }

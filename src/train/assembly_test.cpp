@@ -53,6 +53,20 @@ TEST(Assembly, ATableSharedByAStageIsOneParameter) {
   EXPECT_EQ(count(small.recipe({"boundary.anchor_sharing=stage"})), 1);
 }
 
+TEST(Assembly, TheFirstSenderCanSubtractTheEmbeddingAsItIsTrained) {
+  const SmallRun small;
+  Assembly assembly(small.recipe({"boundary.first_anchor=embedding"}), 0);
+  for (const auto& parameter : assembly.parameters()) {
+    EXPECT_EQ(parameter.name.find("anchor"), std::string::npos) << parameter.name;
+  }
+  at::Tensor embedding_VD = assembly.stage().parameters().front().second;
+  const at::Tensor ids = torch::tensor({3, 1}, torch::kLong);
+  const torch::NoGradGuard no_grad;
+  embedding_VD.mul_(3);
+  const at::Tensor z_NR = assembly.next_end()->project(embedding_VD.index_select(0, ids), ids);
+  EXPECT_EQ(z_NR.abs().max().item<float>(), 0);
+}
+
 TEST(Assembly, EachBoundaryHasAnAnchorProjectionOfItsOwn) {
   const SmallRun small;
   const auto state = all_state(small.recipe());

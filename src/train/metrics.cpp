@@ -36,12 +36,19 @@ void add_traffic(Json& line, const pipeline::Traffic& traffic) {
   line["header_bytes"] = traffic.header_bytes;
 }
 
+void add_known(Json& line, const std::string& key, double value) {
+  if (!std::isnan(value)) line[key] = value;
+}
+
 void add_stages(Json& line, const std::vector<pipeline::StageReport>& reports) {
   for (size_t k = 0; k < reports.size(); ++k) {
     line[fmt::format("grad_norm_stage_{}", k)] = std::sqrt(reports[k].squared_norm);
   }
   for (size_t b = 0; b + 1 < reports.size(); ++b) {
     line[fmt::format("energy_kept_{}", b)] = reports[b].energy_kept;
+    add_known(line, fmt::format("activation_usage_{}", b), reports[b].activation_usage);
+    add_known(line, fmt::format("gradient_usage_{}", b), reports[b + 1].gradient_usage);
+    add_known(line, fmt::format("basis_angle_{}", b), reports[b].basis_angle);
   }
   for (size_t k = 0; k < reports.size(); ++k) {
     line[fmt::format("compute_seconds_stage_{}", k)] = reports[k].compute_seconds;

@@ -35,14 +35,31 @@ TEST(Run, LeavesTheFolderThatTheDesignPromises) {
   EXPECT_EQ(diff(load_recipe(folder + "/recipe.toml"), recipe), "");
   const auto lines = json_lines(folder + "/metrics.jsonl");
   ASSERT_EQ(lines.size(), 6u);
-  for (const char* key :
-       {"step", "loss", "grad_norm", "grad_norm_stage_3", "tokens", "tokens_per_second",
-        "step_seconds", "activation_bytes", "gradient_bytes", "token_id_bytes", "sync_bytes",
-        "header_bytes", "energy_kept_0", "energy_kept_2", "orthogonality_error", "bubble_fraction",
-        "lr", "_timestamp"}) {
+  for (const char* key : {"step",
+                          "loss",
+                          "grad_norm",
+                          "grad_norm_stage_3",
+                          "tokens",
+                          "tokens_per_second",
+                          "step_seconds",
+                          "activation_bytes",
+                          "gradient_bytes",
+                          "token_id_bytes",
+                          "sync_bytes",
+                          "header_bytes",
+                          "energy_kept_0",
+                          "energy_kept_2",
+                          "basis_angle_1",
+                          "basis_angle_2",
+                          "orthogonality_error",
+                          "bubble_fraction",
+                          "lr",
+                          "_timestamp"}) {
     EXPECT_TRUE(lines[0].contains(key)) << key;
   }
   EXPECT_FALSE(lines[0].contains("validation_loss"));
+  EXPECT_FALSE(lines[0].contains("basis_angle_0"));  // one boundary has no angle
+  EXPECT_FALSE(lines[0].contains("activation_usage_0"));
   EXPECT_TRUE(lines[1].contains("validation_loss"));
   // The global norm is that of its parts.
   double squared = 0;
@@ -71,7 +88,7 @@ TEST(Run, CountsWhatCrossesToTheByte) {
   EXPECT_EQ(summary["activation_bytes"], messages * rows * rank * 2);
   EXPECT_EQ(summary["gradient_bytes"], messages * rows * rank * 2);
   EXPECT_EQ(summary["token_id_bytes"], messages * ((2 * 9 * 7 + 7) / 8));
-  const int64_t votes = 3 * 32 + (1 + 2 + 3) * 96;
+  const int64_t votes = 3 * 32 + (1 + 2 + 3) * 120;
   EXPECT_EQ(summary["sync_bytes"], steps * (votes + boundaries * (24 + 2 * d * rank * 4)) +
                                        boundaries * d * rank * 4);  // the start
   EXPECT_EQ(summary["header_bytes"], 48 * (2 * messages + boundaries * (steps * 4 + 1)));
@@ -109,6 +126,12 @@ TEST(Run, CodebooksAreSavedAndEvaluationDecodesWithThem) {
                                       "boundary.rvq_entries=8", "boundary.rvq_warmup_steps=2"});
   const std::string folder = small.folder() + "/run";
   ASSERT_TRUE(run_all(recipe, folder).is_ok());
+  const auto last = json_lines(folder + "/metrics.jsonl").back();
+  for (const char* key : {"activation_usage_0", "activation_usage_2"}) {
+    EXPECT_GT(last[key].get<double>(), 1.0 / 8) << key;
+    EXPECT_LE(last[key].get<double>(), 1.0) << key;
+  }
+  EXPECT_FALSE(last.contains("gradient_usage_0"));  // bf16 goes back
   const auto evaluation = evaluate(recipe, load_weights(folder), folder);
   EXPECT_EQ(evaluation.loss, summary_of(folder)["validation_loss"].get<double>());
 }

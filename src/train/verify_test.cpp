@@ -63,6 +63,9 @@ TEST(Verify, SharedAnchorsTiedHeadsUnequalStagesAndDeepWarmUpToo) {
   expect_equal(run, {"boundary.sparse_anchors=true", "boundary.anchor=full"});
   expect_equal(run, {"boundary.gradient=int4", "boundary.group_size=4", "boundary.hadamard=true"});
   expect_equal(run, {"boundary.anchor_sharing=stage"});
+  expect_equal(run, {"boundary.first_anchor=embedding", "training.max_norm=0.1"});
+  expect_equal(run, {"boundary.basis_restart=2", "boundary.basis_gradient=sender"});
+  expect_equal(run, {"boundary.basis_restart=2", "boundary.projector=frozen"});
   expect_equal(run, {"model.tie_word_embeddings=true"});
   expect_equal(run, {"model.tie_word_embeddings=true", "boundary.method=uncompressed",
                      "boundary.activation=f32", "boundary.gradient=f32", "training.max_norm=0.1"});
