@@ -22,6 +22,7 @@
 #include "base/check.h"
 #include "base/rng.h"
 #include "codec/codes.h"
+#include "codec/log_sizes.h"
 #include "codec/packing_values.h"
 #include "math/rvq.h"
 
@@ -72,16 +73,19 @@ class PackingRvq final : public Packing {
     if (!is_fitted()) {
       if (fits_in(key.step)) {
         const at::Tensor rows = pick_rows(x, fit_rows(), step_seed_);
-        seen_.push_back(options_.rvq_normalise ? normalised(rows, sizes_of(rows)) : rows);
+        seen_.push_back(options_.rvq_normalise ? normalised(rows, true_sizes(rows)) : rows);
       }
       return plain_->pack(x, key);
     }
     Bytes bytes;
     at::Tensor rows = x;
     if (options_.rvq_normalise) {
-      const at::Tensor size_N1 = sizes_of(x);
-      bytes = plain_->pack(size_N1, key);
-      rows = normalised(x, size_N1);
+      const at::Tensor size_N = true_sizes(x);
+      if (!size_N.isfinite().all().item<bool>()) {
+        refuse_values(key, "a row to be sent is too large to take its size");
+      }
+      bytes = pack_log_sizes(size_N);
+      rows = normalised(x, unpack_log_sizes(bytes, x.size(0)).value());
     }
     if (!statistics_.count_QSC.defined()) begin_step(rows);
     num_rows_ += rows.size(0);
@@ -100,12 +104,8 @@ class PackingRvq final : public Packing {
       bytes = bytes.subspan(static_cast<size_t>(count));
       return part;
     };
-    auto size_N1 =
-        plain_->unpack(take(size_bytes(rows)), options_.rvq_normalise ? rows : 0, 1, key);
-    if (!size_N1.is_ok()) return size_N1;
-    if (rows > 0 && options_.rvq_normalise && size_N1.value().min().item<float>() < 0) {
-      return Status(Code::kCorrupt, "the size of a row is negative");
-    }
+    const auto size_N = unpack_log_sizes(take(size_bytes(rows)), options_.rvq_normalise ? rows : 0);
+    if (!size_N.is_ok()) return size_N.status();
     const int64_t num_codes = rows * groups_ * options_.rvq_rounds;
     const auto codes = unpack_codes(take(code_bytes(num_codes, options_.rvq_entries)), num_codes,
                                     options_.rvq_entries, "codebook entry");
@@ -114,7 +114,7 @@ class PackingRvq final : public Packing {
     const at::Tensor code_NSQ =
         codes.value().to(torch::kInt).view({rows, groups_, options_.rvq_rounds});
     at::Tensor x = math::rvq_decode(code_NSQ, codebook_QSCd_);
-    if (options_.rvq_normalise) x.mul_(size_N1.value());
+    if (options_.rvq_normalise) x.mul_(size_N.value().unsqueeze(1));
     if (max_magnitude(x.data_ptr<float>(), x.numel()) >= kInfinity) {
       return Status(Code::kCorrupt, "a decoded value is not finite");
     }
@@ -196,14 +196,12 @@ class PackingRvq final : public Packing {
     at::Tensor values;  // [1, Q * S * d]
   };
 
-  // The root mean square of each row, as it is sent. [N, 1]
-  static at::Tensor sizes_of(const at::Tensor& x_NR) {
-    const at::Tensor size_N1 = x_NR.square().mean(1, /*keepdim=*/true).sqrt_();
-    return size_N1.to(at::kBFloat16).to(at::kFloat);
-  }
-  // Rows of size 1; a row of zeros stays one.
-  static at::Tensor normalised(const at::Tensor& x_NR, const at::Tensor& size_N1) {
-    return x_NR / size_N1.clamp_min(std::numeric_limits<float>::min());
+  // The root mean square of each row. [N]
+  static at::Tensor true_sizes(const at::Tensor& x_NR) { return x_NR.square().mean(1).sqrt_(); }
+  // Rows of size 1; a row whose size is sent as 0 becomes one of zeros.
+  static at::Tensor normalised(const at::Tensor& x_NR, const at::Tensor& size_N) {
+    const at::Tensor scale_N = size_N.reciprocal().masked_fill_(size_N == 0, 0.0);
+    return x_NR * scale_N.unsqueeze(1);
   }
   static void append_all(Bytes& bytes, const Bytes& more) {
     bytes.insert(bytes.end(), more.begin(), more.end());
@@ -248,7 +246,7 @@ class PackingRvq final : public Packing {
     return options_.rvq_slice_entries * (2 + plain_->packed_bytes(1, slice_values()));
   }
   int64_t size_bytes(int64_t rows) const {
-    return options_.rvq_normalise ? plain_->packed_bytes(rows, 1) : 0;
+    return options_.rvq_normalise ? log_size_bytes(rows) : 0;
   }
   int64_t fitted_bytes(int64_t rows) const {
     return size_bytes(rows) +

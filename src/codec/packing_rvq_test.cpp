@@ -172,10 +172,12 @@ TEST(PackingRvq, NormalisedRowsKeepTheirErrorWhateverTheirSize) {
   EXPECT_NEAR(error(leg.cross(1000 * x, 2), 1000 * x), before, 0.01);
   EXPECT_GT(error(plain.cross(1000 * x, 2), 1000 * x), 0.9);  // cut off
   EXPECT_EQ(leg.cross(torch::zeros_like(x), 2).abs().max().item<float>(), 0);
+  EXPECT_THROW(leg.cross(torch::full_like(x, 1e30F), 2), RunError);
+  leg.cross(x, 2);
   EXPECT_EQ(leg.unpacks->packed_bytes(200, kColumns),
-            plain.unpacks->packed_bytes(200, kColumns) + 2 * 200);
+            plain.unpacks->packed_bytes(200, kColumns) + 4 + 200);
   Bytes bytes = leg.bytes;
-  bytes[1] = std::byte{0xBF};  // -1 or so
+  bytes[3] = std::byte{0xBF};  // the largest size: -1 or so
   EXPECT_EQ(leg.unpacks->unpack(bytes, 200, kColumns, {.step = 2}).status().code(), Code::kCorrupt);
 }
 

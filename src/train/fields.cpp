@@ -182,7 +182,7 @@ std::vector<Field> boundary_fields(Recipe& recipe) {
        {.least = 1, .most = 64}},
       {"rvq_entries", &b.rvq_entries, "rvq: entries of a codebook", {.least = 2, .most = 65536}},
       {"rvq_normalise", &b.rvq_normalise,
-       "rvq: send the size of each row apart from its direction, two bytes"},
+       "rvq: send the size of each row apart from its direction, one byte"},
       {"rvq_slice_entries",
        &b.rvq_slice_entries,
        "rvq: entries of every codebook that each message brings up to date",
