@@ -7,8 +7,8 @@
 #include <zmq.hpp>
 
 #include "link/endpoint.h"
+#include "link/mailbox.h"
 #include "link/zmq_loop.h"
-#include "link/zmq_mailbox.h"
 #include "link/zmq_session.h"
 
 namespace mapl::link {

@@ -29,7 +29,7 @@
 #include <zmq.hpp>
 
 #include "link/chunks.h"
-#include "link/zmq_mailbox.h"
+#include "link/mailbox.h"
 
 namespace mapl::link {
 

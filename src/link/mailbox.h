@@ -1,6 +1,7 @@
-// Between the owner of a ZeroMQ link and the I/O thread: a bounded queue each way.
+// Between the owner of a link and the threads that move its frames: a bounded queue each way. For
+// ZeroMQ those are the one I/O thread, for c10d four of the link's own.
 //
-// THREADS: the owner's half as link.h says; the I/O thread's half only from there.
+// THREADS: the owner's half as link.h says; the other half from any thread but the owner's.
 // INVARIANT: once `failure` is set nothing goes out and it never changes.
 #pragma once
 
@@ -18,7 +19,8 @@ namespace mapl::link {
 
 class Mailbox {
  public:
-  // `wake` makes the I/O thread look; it is called from any thread and never blocks.
+  // `wake` makes those threads look; it is called from any thread, without a lock, and never
+  // blocks.
   Mailbox(LinkOptions options, std::function<void()> wake);
 
   // ---- the owner's half: the calls of Link
@@ -30,7 +32,7 @@ class Mailbox {
   Status flush(Deadline deadline);
   void close() noexcept;
 
-  // ---- the I/O thread's half
+  // ---- the half of the threads that move frames
   // ---------------------------------------------------------------------
   bool is_closed();
   std::optional<Outgoing> take();  // the next frame to cut into pieces
@@ -62,7 +64,7 @@ class Mailbox {
   std::condition_variable changed_;
   std::deque<Outgoing> out_;
   std::deque<Frame> in_;
-  uint64_t waiting_bytes_ = 0;        // sent, not yet handed to ZeroMQ
+  uint64_t waiting_bytes_ = 0;        // sent, not yet handed to the engine
   uint64_t sent_bytes_ = 0;           // ever
   uint64_t peer_received_bytes_ = 0;  // ever
   uint64_t consumed_bytes_ = 0;       // ever

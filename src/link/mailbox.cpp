@@ -1,4 +1,4 @@
-#include "link/zmq_mailbox.h"
+#include "link/mailbox.h"
 
 #include <fmt/format.h>
 

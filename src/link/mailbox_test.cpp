@@ -1,5 +1,5 @@
 // The I/O thread's half, seen from the owner's. What a Link must do is in link_contract_test.cpp.
-#include "link/zmq_mailbox.h"
+#include "link/mailbox.h"
 
 #include <gtest/gtest.h>
 
