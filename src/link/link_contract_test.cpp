@@ -6,6 +6,7 @@
 #include <thread>
 
 #include "base/rng.h"
+#include "link/c10d_for_test.h"
 #include "link/hello.h"
 #include "link/inproc.h"
 #include "link/ipc_endpoint.h"
@@ -30,6 +31,7 @@ using MakeEnds = std::function<Ends(const LinkOptions&, const LinkOptions&)>;
 struct LinkKind {
   const char* name;
   MakeEnds make;
+  bool is_built = true;  // an optional part may not be
 };
 
 void PrintTo(const LinkKind& kind, std::ostream* out) { *out << kind.name; }
@@ -71,6 +73,12 @@ Ends make_inproc(const LinkOptions& a, const LinkOptions& b) {
   return ends;
 }
 
+Ends make_c10d(const LinkOptions& a, const LinkOptions& b) {
+  Ends ends;
+  std::tie(ends.a, ends.b) = make_c10d_pair(a, b);
+  return ends;
+}
+
 Ends make_shaped_inproc(Meter meter, const LinkOptions& a, const LinkOptions& b) {
   Ends ends = make_inproc(a, b);
   const auto shape = [meter](std::unique_ptr<Link>& link, const LinkOptions& options) {
@@ -102,6 +110,10 @@ Frame make_frame(uint64_t step, size_t payload_bytes, Kind kind = Kind::kActivat
 
 class LinkContract : public testing::TestWithParam<LinkKind> {
  protected:
+  void SetUp() override {
+    if (!GetParam().is_built) GTEST_SKIP() << "this LibTorch has none";
+  }
+
   // No test here is about silence, and a busy machine may stop a thread for seconds.
   void connect(LinkOptions both) {
     both.silence_seconds = kPatience;
@@ -279,6 +291,7 @@ INSTANTIATE_TEST_SUITE_P(
     Links, LinkContract,
     testing::Values(
         LinkKind{"Inproc", make_inproc}, LinkKind{"ZmqIpc", make_ipc},
+        LinkKind{"C10dGloo", make_c10d, has_c10d()},
         LinkKind{"ZmqTcp",
                  [](auto& a, auto& b) { return make_zmq("tcp://127.0.0.1:*", false, a, b); }},
         LinkKind{"ZmqTcpCurve",
