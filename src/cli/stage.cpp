@@ -15,23 +15,50 @@ namespace {
 
 struct Options {
   RecipeOptions recipe;
-  int stage = 0;
+  int stage = -1;  // not given
   std::string run = "runs/latest";
   std::string key;
   bool quiet = false;
 };
 
-int run_stage(const Options& options, std::stop_token stop) {
-  const train::Recipe recipe = train::load_recipe(options.recipe.path, options.recipe.overrides);
-  if (options.stage < 0 || options.stage >= recipe.pipeline.stages) {
-    throw UserError(fmt::format("--stage is {}; pipeline.stages is {}, so it must be 0 to {}",
-                                options.stage, recipe.pipeline.stages, recipe.pipeline.stages - 1));
+// Which stage this is: the launcher's word for c10d, else the user's.
+void settle_stage(Options& options, const train::Recipe& recipe,
+                  const std::optional<link::Launch>& launch) {
+  const std::string range = fmt::format("0 to {}", recipe.pipeline.stages - 1);
+  if (launch) {
+    if (options.stage >= 0 && options.stage != launch->stage) {
+      throw UserError(
+          fmt::format("--stage is {}, and {} has made this process stage {}: leave "
+                      "--stage away",
+                      options.stage, launch->launcher, launch->stage));
+    }
+    options.stage = launch->stage;
+    return;
+  }
+  if (options.stage < 0) {
+    throw UserError(
+        fmt::format("--stage is missing: say which of {} this is (a launcher says it "
+                    "where link.kind is \"c10d\")",
+                    range));
+  }
+  if (options.stage >= recipe.pipeline.stages) {
+    throw UserError(fmt::format("--stage is {}; pipeline.stages is {}, so it must be {}",
+                                options.stage, recipe.pipeline.stages, range));
   }
   if (recipe.link.stages.empty() && recipe.pipeline.stages > 1) {
     throw UserError(
         "the recipe has no link.stages: mapl stage needs the endpoint of every stage; "
         "to train on this machine alone use mapl train");
   }
+}
+
+int run_stage(Options options, std::stop_token stop) {
+  const train::Recipe recipe = train::load_recipe(options.recipe.path, options.recipe.overrides);
+  std::optional<link::Launch> launch;
+  if (recipe.link.kind == "c10d") {
+    launch = train::launch_of(recipe, link::process_environment());
+  }
+  settle_stage(options, recipe, launch);
   use_blas_threads(recipe.training.threads);
   train::set_compute_threads(recipe.training.threads);
   std::optional<link::CurveIdentity> identity;
@@ -43,7 +70,14 @@ int run_stage(const Options& options, std::stop_token stop) {
   const std::string& from = recipe.training.init_from;
   if (!from.empty()) train::start_from(train::load_weights(from), from, options.stage, assembly);
   link::ZmqContext context;
-  auto links = train::open_links(recipe, options.stage, assembly, context, identity);
+  std::unique_ptr<link::C10dContext> c10d;
+  if (launch) {
+    auto started = train::start_c10d(recipe, *launch);
+    if (!started.is_ok()) throw RunError(started.status());
+    c10d = std::move(started.value());
+  }
+  auto links = c10d ? train::open_c10d_links(recipe, options.stage, assembly, *c10d)
+                    : train::open_links(recipe, options.stage, assembly, context, identity);
   if (!links.is_ok()) throw RunError(links.status());
   train::Trainer trainer(recipe, options.stage, assembly, links.value().prev.get(),
                          links.value().next.get());
@@ -61,7 +95,8 @@ Command add_stage(CLI::App& parser) {
   auto options = std::make_shared<Options>();
   CLI::App* app = parser.add_subcommand("stage", "Run one stage of a run across machines");
   add_recipe_options(*app, options->recipe);
-  app->add_option("--stage", options->stage, "Which stage, from 0")->required();
+  app->add_option("--stage", options->stage, "Which stage, from 0; c10d has it from the launcher")
+      ->check(CLI::NonNegativeNumber);
   app->add_option("--run", options->run, "Folder of this run")->capture_default_str();
   app->add_option("--key", options->key, "This stage's secret key file (mapl keygen)");
   app->add_flag("--quiet", options->quiet, "No progress on the terminal");

@@ -65,6 +65,11 @@ int train(const Options& options, std::stop_token stop) {
     overrides.push_back("training.init_from=\"" + options.init_from + "\"");
   }
   const train::Recipe recipe = train::load_recipe(options.recipe.path, overrides);
+  if (recipe.link.kind == "c10d") {
+    throw UserError(
+        "link.kind = \"c10d\" is for stages that a launcher starts, such as torchrun --no-python "
+        "mapl stage RECIPE; to train on this machine with mapl train use \"zmq\"");
+  }
   if (!recipe.link.stages.empty()) {
     throw UserError(
         "the recipe has link.stages: it is for a run across machines; start each of "

@@ -3,7 +3,7 @@
 //
 // A receiver must say how much it takes before anything is sent, so a frame is two messages: its
 // header on one channel, its payload, once the header has been found to be right, on another.
-// Control messages go on a third and are not kept up by either: docs/wire_format.md, section 4.
+// Control messages go on a third and are not kept up by either: docs/wire_format.md, section 3b.
 //
 // WHY four threads and not one: the engine offers a blocking wait per message, no poll over
 // several.

@@ -203,8 +203,13 @@ std::vector<Field> link_fields(Recipe& recipe) {
   return {
       {"kind",
        &l.kind,
-       "zmq: a process per stage; inproc: a thread per stage",
-       {.choices = {"zmq", "inproc"}, .shared = kLocal}},
+       "zmq: a process per stage; inproc: a thread per stage; c10d: a process per stage that "
+       "torchrun, mpirun or Slurm starts",
+       {.choices = {"zmq", "inproc", "c10d"}, .shared = kLocal}},
+      {"backend",
+       &l.backend,
+       "c10d: what carries payloads; nccl needs a GPU per stage and a LibTorch that has it",
+       {.choices = {"gloo", "nccl"}, .shared = kLocal}},
       {"bandwidth_mbps",
        &l.bandwidth_mbps,
        "simulated, Mbit/s of each direction of each boundary; 0 = not limited",

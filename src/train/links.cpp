@@ -92,6 +92,45 @@ Result<StageLinks> open_links(const Recipe& recipe, int stage, Assembly& assembl
   return shaped(recipe, {std::move(prev), std::move(next)});
 }
 
+link::Launch launch_of(const Recipe& recipe, const link::Environment& environment) {
+  link::Launch launch = link::read_launch(environment);
+  if (launch.num_stages != recipe.pipeline.stages) {
+    throw UserError(
+        fmt::format("{} has started {} processes, pipeline.stages is {}: start one for "
+                    "each stage, or set pipeline.stages={}",
+                    launch.launcher, launch.num_stages, recipe.pipeline.stages, launch.num_stages));
+  }
+  return launch;
+}
+
+Result<std::unique_ptr<link::C10dContext>> start_c10d(const Recipe& recipe,
+                                                      const link::Launch& launch) {
+  return link::C10dContext::start(
+      {.launch = launch, .backend = recipe.link.backend, .device = recipe.training.device},
+      in_seconds(recipe.link.connect_seconds));
+}
+
+Result<StageLinks> open_c10d_links(const Recipe& recipe, int stage, Assembly& assembly,
+                                   link::C10dContext& context) {
+  const Deadline deadline = in_seconds(recipe.link.connect_seconds);
+  StageLinks links;
+  // Waits for one neighbour after the other, in this order on every stage: stage 0 lets stage 1
+  // through, which then waits for stage 2.
+  if (stage > 0) {
+    auto prev = context.open(
+        stage - 1, link_options(stage - 1, prev_payload_limit(recipe, assembly)), deadline);
+    if (!prev.is_ok()) return prev.status().in(fmt::format("stage {}", stage));
+    links.prev = std::move(prev.value());
+  }
+  if (stage + 1 < recipe.pipeline.stages) {
+    auto next = context.open(
+        stage + 1, link_options(stage + 1, next_payload_limit(recipe, assembly)), deadline);
+    if (!next.is_ok()) return next.status().in(fmt::format("stage {}", stage));
+    links.next = std::move(next.value());
+  }
+  return shaped(recipe, std::move(links));
+}
+
 void say_goodbye(StageLinks& links) {
   for (const auto& link : {links.prev.get(), links.next.get()}) {
     if (link != nullptr) (void)link->flush(in_seconds(kGoodbyeSeconds));

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "link/c10d.h"
 #include "link/curve_keys.h"
 #include "link/link.h"
 #include "link/zmq.h"
@@ -28,6 +29,17 @@ struct StageLinks {
 Result<StageLinks> open_links(const Recipe& recipe, int stage, Assembly& assembly,
                               link::ZmqContext& context,
                               const std::optional<link::CurveIdentity>& identity);
+
+// Which stage a launcher has made of this process.
+//   ERRORS  UserError: no launcher, or one that has started another number of stages
+link::Launch launch_of(const Recipe& recipe, const link::Environment& environment);
+
+// What both links of a launched stage share, and the links, when both neighbours are there.
+//   ERRORS  UserError: as link::C10dContext::start; Status: stage 0 or a neighbour did not come
+Result<std::unique_ptr<link::C10dContext>> start_c10d(const Recipe& recipe,
+                                                      const link::Launch& launch);
+Result<StageLinks> open_c10d_links(const Recipe& recipe, int stage, Assembly& assembly,
+                                   link::C10dContext& context);
 
 // After the last message: waits until what was sent has left.
 void say_goodbye(StageLinks& links);

@@ -56,5 +56,23 @@ TEST(Links, AStageWithoutAnEndpointIsNamed) {
   EXPECT_NE(why.find("link.stages[1].endpoint is missing"), std::string::npos) << why;
 }
 
+TEST(Links, ALaunchMustHaveAProcessForEachStage) {
+  const SmallRun small;
+  link::Environment environment = {{"OMPI_COMM_WORLD_RANK", "1"},
+                                   {"OMPI_COMM_WORLD_SIZE", "4"},
+                                   {"OMPI_COMM_WORLD_LOCAL_SIZE", "4"}};
+  EXPECT_EQ(launch_of(small.recipe(), environment).stage, 1);
+  environment["OMPI_COMM_WORLD_SIZE"] = "2";
+  environment["MASTER_ADDR"] = "127.0.0.1";
+  try {
+    (void)launch_of(small.recipe(), environment);
+    FAIL() << "accepted";
+  } catch (const UserError& error) {
+    EXPECT_STREQ(error.what(),
+                 "mpirun has started 2 processes, pipeline.stages is 4: start one for each stage, "
+                 "or set pipeline.stages=2");
+  }
+}
+
 }  // namespace
 }  // namespace mapl::train

@@ -68,7 +68,8 @@ struct Recipe {
     std::string public_key;  // CURVE, Z85; secrets never stand in a recipe
   };
   struct Link {
-    std::string kind = "zmq";         // zmq: a process per stage; inproc: a thread per stage
+    std::string kind = "zmq";         // zmq, c10d: a process per stage; inproc: a thread each
+    std::string backend = "gloo";     // c10d: gloo, nccl
     double bandwidth_mbps = 0.0;      // of each direction of each boundary; 0 = not limited
     double latency_ms = 0.0;          // one way
     std::string meter = "pipelined";  // pipelined, serial

@@ -43,6 +43,9 @@ void check_link(const Recipe& recipe) {
   if (stages.empty()) return;
   require(recipe.link.kind != "inproc",
           "link.kind = \"inproc\" runs on this machine alone: remove link.stages, or use \"zmq\"");
+  require(recipe.link.kind != "c10d",
+          "link.kind = \"c10d\" has its addresses from the launcher: remove link.stages, or use "
+          "\"zmq\"");
   require(static_cast<int64_t>(stages.size()) == recipe.pipeline.stages,
           "link.stages lists {} stages, pipeline.stages = {}: give one endpoint for each stage",
           stages.size(), recipe.pipeline.stages);

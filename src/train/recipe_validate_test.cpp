@@ -136,6 +136,8 @@ TEST(Validate, RefusesEndpointsThatDoNotFit) {
   bad = recipe;
   bad.link.kind = "inproc";
   EXPECT_NE(refusal(bad).find("remove link.stages"), std::string::npos) << refusal(bad);
+  bad.link.kind = "c10d";
+  EXPECT_NE(refusal(bad).find("from the launcher"), std::string::npos) << refusal(bad);
   bad = recipe;
   bad.link.stages[1].endpoint = "b:1";
   EXPECT_NE(refusal(bad).find("link.stages[1].endpoint = \"b:1\""), std::string::npos);

@@ -41,6 +41,8 @@ StageGroup::StageGroup(const Recipe& recipe) : recipe_(recipe) {
   }
   if (recipe.link.kind == "inproc") {
     links_ = make_inproc_links(recipe_, assemblies_);
+  } else if (recipe.link.kind == "c10d") {
+    open_c10d_links();
   } else {
     open_zmq_links();
   }
@@ -58,6 +60,28 @@ void StageGroup::open_zmq_links() {
   links_.resize(assemblies_.size());
   for_each_stage(num_stages(), [&](int k) {
     auto opened = open_links(recipe_, k, assembly(k), *context_, std::nullopt);
+    if (!opened.is_ok()) throw RunError(opened.status());
+    links_[static_cast<size_t>(k)] = std::move(opened.value());
+  });
+}
+
+void StageGroup::open_c10d_links() {
+  link::Launch launch{.launcher = "mapl", .num_stages = num_stages(), .address = "127.0.0.1"};
+  const auto start = [this](const link::Launch& one) {
+    auto started = start_c10d(recipe_, one);
+    if (!started.is_ok()) throw RunError(started.status());
+    return std::move(started.value());
+  };
+  launch.hosts_store = true;
+  const std::unique_ptr<link::C10dContext> first = start(launch);
+  launch.hosts_store = false;
+  launch.port = first->port();
+  links_.resize(assemblies_.size());
+  for_each_stage(num_stages(), [&](int k) {
+    link::Launch own = launch;
+    own.stage = k;
+    const std::unique_ptr<link::C10dContext> other = k > 0 ? start(own) : nullptr;
+    auto opened = train::open_c10d_links(recipe_, k, assembly(k), other ? *other : *first);
     if (!opened.is_ok()) throw RunError(opened.status());
     links_[static_cast<size_t>(k)] = std::move(opened.value());
   });

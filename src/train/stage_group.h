@@ -15,7 +15,7 @@ namespace mapl::train {
 
 class StageGroup {
  public:
-  // Links by recipe.link.kind: inproc, or zmq over ipc inside this process.
+  // Links by recipe.link.kind: inproc, zmq over ipc, or c10d over loopback, inside this process.
   //   ERRORS  UserError about data or weights.
   explicit StageGroup(const Recipe& recipe);
 
@@ -31,6 +31,7 @@ class StageGroup {
 
  private:
   void open_zmq_links();
+  void open_c10d_links();
 
   Recipe recipe_;
   std::unique_ptr<LocalEndpoints> endpoints_;

@@ -29,7 +29,7 @@ TEST(StageGroup, WhatAStageThrowsIsThrown) {
 // Stage 2 leaves in the middle of a step; every other stage must hear of it and say where.
 TEST(StageGroup, AStageThatLeavesEndsTheStepOnAll) {
   const SmallRun small;
-  for (const char* kind : {"link.kind=inproc", "link.kind=zmq"}) {
+  for (const char* kind : {"link.kind=inproc", "link.kind=zmq", "link.kind=c10d"}) {
     StageGroup group(small.recipe({kind}));
     std::vector<std::string> words(4);
     const Status status = group.run([&](int stage, Assembly&, Trainer& trainer) {

@@ -20,7 +20,7 @@ void expect_equal(const SmallRun& run, const std::vector<std::string>& overrides
 // The judge of design.md: P stages, whatever the schedule and the link, are the unsplit model.
 TEST(Verify, EveryPipelineIsTheUnsplitModelBitForBit) {
   const SmallRun run;
-  for (const char* link : {"inproc", "zmq"}) {
+  for (const char* link : {"inproc", "zmq", "c10d"}) {
     for (const char* stages : {"2", "4", "8"}) {
       for (const char* schedule : {"gpipe", "1f1b"}) {
         const std::vector<std::string> overrides = {"boundary.projector=identity",
