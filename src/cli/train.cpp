@@ -67,7 +67,7 @@ int train(const Options& options, std::stop_token stop) {
   const train::Recipe recipe = train::load_recipe(options.recipe.path, overrides);
   if (recipe.link.kind == "c10d") {
     throw UserError(
-        "link.kind = \"c10d\" is for stages that a launcher starts, such as torchrun --no-python "
+        "link.kind = \"c10d\" is for stages that a launcher starts, such as torchrun --no_python "
         "mapl stage RECIPE; to train on this machine with mapl train use \"zmq\"");
   }
   if (!recipe.link.stages.empty()) {
