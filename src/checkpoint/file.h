@@ -8,10 +8,12 @@
 namespace mapl::checkpoint {
 
 // Writes `path`.tmp; commit() makes it `path`, durably. Without commit() nothing is left behind.
+//   is_contended  other processes may write the same file at once: each has a name of its own, and
+//                 the last to commit wins
 //   ERRORS  RunError (kIo) that names the file: full disk, no permission, no such folder.
 class AtomicFile {
  public:
-  explicit AtomicFile(const std::string& path);
+  explicit AtomicFile(const std::string& path, bool is_contended = false);
   ~AtomicFile();
   AtomicFile(const AtomicFile&) = delete;
   AtomicFile& operator=(const AtomicFile&) = delete;

@@ -27,6 +27,23 @@ TEST(AtomicFile, AppearsWhenCommitted) {
   EXPECT_EQ(std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()), "one two");
 }
 
+// As two stages do that share a run's folder.
+TEST(AtomicFile, SeveralMayWriteOneFileAtOnce) {
+  const TemporaryFolder folder;
+  AtomicFile first(folder / "x", /*is_contended=*/true);
+  AtomicFile second(folder / "x", /*is_contended=*/true);
+  first.write(bytes_of("first"));
+  second.write(bytes_of("second"));
+  second.commit();
+  first.commit();
+  EXPECT_EQ(folder.names(), (std::set<std::string>{"x"}));
+  const Bytes bytes = read_bytes(folder / "x");
+  EXPECT_EQ(std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()), "first");
+  struct stat status {};
+  ASSERT_EQ(::stat((folder / "x").c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 0777, 0644u);
+}
+
 TEST(AtomicFile, LeavesTheOldFileWhenNotCommitted) {
   const TemporaryFolder folder;
   write_bytes(folder / "x", bytes_of("old"));

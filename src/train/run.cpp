@@ -133,7 +133,8 @@ void ensure_run_folder(const Recipe& recipe, const std::string& folder) {
   }
   if (fs::exists(fs::path(folder) / "recipe.toml")) return;
   const std::string text = print(recipe);
-  checkpoint::AtomicFile file(folder + "/recipe.toml");
+  // Stages that share the folder may all be here at once, each with this recipe.
+  checkpoint::AtomicFile file(folder + "/recipe.toml", /*is_contended=*/true);
   file.write({reinterpret_cast<const std::byte*>(text.data()), text.size()});
   file.commit();
 }
