@@ -6,6 +6,7 @@
 #include <array>
 #include <csignal>
 #include <cstdlib>
+#include <cstring>
 #include <mutex>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
@@ -49,23 +50,23 @@ bool is_timeout(const std::string& words, Deadline deadline) {
 // connection for good, so nothing here times out but a peer's silence.
 class GlooWire : public Wire {
  public:
-  GlooWire(std::shared_ptr<void> shared, Group control, Group payload, int peer_rank)
+  GlooWire(std::shared_ptr<void> shared, Group control, Group payload, int peer)
       : shared_(std::move(shared)),
         control_(std::move(control)),
         payload_(std::move(payload)),
-        peer_rank_(peer_rank) {}
+        peer_(peer) {}
 
   Status send(Channel channel, ByteSpan bytes) override {
     return transfer(sends_[static_cast<size_t>(channel)], kLongestSeconds, [&] {
       auto tensors = view(bytes.data(), bytes.size());
-      return group(channel).send(tensors, peer_rank_, static_cast<int>(channel));
+      return group(channel).send(tensors, peer_, static_cast<int>(channel));
     });
   }
 
   Status recv(Channel channel, std::span<std::byte> bytes, double patience_seconds) override {
     return transfer(recvs_[static_cast<size_t>(channel)], patience_seconds, [&] {
       auto tensors = view(bytes.data(), bytes.size());
-      return group(channel).recv(tensors, peer_rank_, static_cast<int>(channel));
+      return group(channel).recv(tensors, peer_, static_cast<int>(channel));
     });
   }
 
@@ -121,7 +122,7 @@ class GlooWire : public Wire {
   const std::shared_ptr<void> shared_;  // the store, which others may still need
   const Group control_;
   const Group payload_;
-  const int peer_rank_;
+  const int peer_;  // in both groups: 0 or 1
 
   std::mutex mutex_;  // guards the start of operations and what follows
   bool aborted_ = false;
@@ -130,9 +131,12 @@ class GlooWire : public Wire {
 };
 
 std::shared_ptr<gloo::transport::Device> make_device(const std::string& address) {
-  // PyTorch's variable, which its C++ half leaves to its Python half to read.
-  const char* interface = std::getenv("GLOO_SOCKET_IFNAME");
-  if (interface != nullptr) return c10d::ProcessGroupGloo::createDeviceForInterface(interface);
+  // PyTorch's variable, which its C++ half leaves to its Python half to read. Of several, the
+  // first.
+  if (const char* names = std::getenv("GLOO_SOCKET_IFNAME"); names != nullptr) {
+    const std::string first(names, std::strcspn(names, ","));
+    return c10d::ProcessGroupGloo::createDeviceForInterface(first);
+  }
   // WHY: a run on one machine stays on it, whatever the machine's name resolves to.
   const bool is_local = !is_beyond_loopback(fmt::format("tcp://{}:0", address));
   if (is_local) return c10d::ProcessGroupGloo::createDeviceForHostname("127.0.0.1");
@@ -205,7 +209,7 @@ Result<std::unique_ptr<Link>> C10dContext::open(int peer, const LinkOptions& opt
   const Launch& launch = shared_->options.launch;
   MAPL_CHECK(std::abs(peer - launch.stage) == 1, "stage {} is no neighbour of stage {}", peer,
              launch.stage);
-  const int rank = launch.stage < peer ? 0 : 1;
+  const int own = launch.stage < peer ? 0 : 1;  // of the two
   const auto prefix = [](const std::string& name, const c10::intrusive_ptr<c10d::Store>& store) {
     return c10::make_intrusive<c10d::PrefixStore>(name, store);
   };
@@ -217,15 +221,15 @@ Result<std::unique_ptr<Link>> C10dContext::open(int peer, const LinkOptions& opt
     auto group = c10d::ProcessGroupGloo::Options::create(until(deadline));
     group->devices = {shared_->device};
     group->threads = 1;
-    return c10::make_intrusive<c10d::ProcessGroupGloo>(prefix(name, store), rank, 2, group);
+    return c10::make_intrusive<c10d::ProcessGroupGloo>(prefix(name, store), own, 2, group);
   };
   try {
     Group control = join("control");
     Group payload = join("payload");
-    std::unique_ptr<Wire> wire = std::make_unique<GlooWire>(shared_, control, payload, 1 - rank);
+    std::unique_ptr<Wire> wire = std::make_unique<GlooWire>(shared_, control, payload, 1 - own);
     if (shared_->options.backend == "nccl") {
-      wire = make_nccl_wire(std::move(wire), prefix("nccl", store), rank == 0,
-                            shared_->options.device);
+      wire =
+          make_nccl_wire(std::move(wire), prefix("nccl", store), own == 0, shared_->options.device);
     }
     return std::unique_ptr<Link>(std::make_unique<C10dLink>(std::move(wire), options));
   } catch (const std::exception& error) {

@@ -31,11 +31,11 @@ class NcclWire : public Wire {
  public:
   NcclWire(std::unique_ptr<Wire> below, const c10::intrusive_ptr<c10d::Store>& store, bool is_first,
            at::Device device)
-      : below_(std::move(below)), device_(device), peer_rank_(is_first ? 1 : 0) {
+      : below_(std::move(below)), device_(device), peer_(is_first ? 1 : 0) {
     store->setTimeout(c10d::Store::kDefaultTimeout);  // the first payload may be far away
     const auto join = [&](const char* name) {
       return c10::make_intrusive<c10d::ProcessGroupNCCL>(
-          c10::make_intrusive<c10d::PrefixStore>(name, store), 1 - peer_rank_, 2);
+          c10::make_intrusive<c10d::PrefixStore>(name, store), 1 - peer_, 2);
     };
     out_.group = join(is_first ? "down" : "up");
     in_.group = join(is_first ? "up" : "down");
@@ -46,7 +46,7 @@ class NcclWire : public Wire {
     return guarded([&] {
       out_.tensor = host_view(bytes.data(), bytes.size()).to(device_);
       std::vector<at::Tensor> tensors = {out_.tensor};
-      out_.work = out_.group->send(tensors, peer_rank_, 0);
+      out_.work = out_.group->send(tensors, peer_, 0);
       return wait(out_);
     });
   }
@@ -57,7 +57,7 @@ class NcclWire : public Wire {
       in_.tensor = at::empty({static_cast<int64_t>(bytes.size())},
                              at::TensorOptions().dtype(at::kByte).device(device_));
       std::vector<at::Tensor> tensors = {in_.tensor};
-      in_.work = in_.group->recv(tensors, peer_rank_, 0);
+      in_.work = in_.group->recv(tensors, peer_, 0);
       const Status status = wait(in_);
       if (status.is_ok()) host_view(bytes.data(), bytes.size()).copy_(in_.tensor);
       return status;
@@ -103,7 +103,7 @@ class NcclWire : public Wire {
 
   const std::unique_ptr<Wire> below_;
   const at::Device device_;
-  const int peer_rank_;
+  const int peer_;
   Lane out_;
   Lane in_;
 
