@@ -76,7 +76,8 @@ int run_stage(Options options, std::stop_token stop) {
     if (!started.is_ok()) throw RunError(started.status());
     c10d = std::move(started.value());
   }
-  auto links = c10d ? train::open_c10d_links(recipe, options.stage, assembly, *c10d)
+  auto links = c10d ? train::open_c10d_links(recipe, options.stage, assembly, *c10d,
+                                             recipe.link.connect_seconds)
                     : train::open_links(recipe, options.stage, assembly, context, identity);
   if (!links.is_ok()) throw RunError(links.status());
   train::Trainer trainer(recipe, options.stage, assembly, links.value().prev.get(),

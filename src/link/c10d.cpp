@@ -7,6 +7,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <mutex>
 #include <torch/csrc/distributed/c10d/PrefixStore.hpp>
 #include <torch/csrc/distributed/c10d/ProcessGroupGloo.hpp>
@@ -166,6 +167,7 @@ struct C10dContext::Shared {
   C10dOptions options;
   c10::intrusive_ptr<c10d::TCPStore> store;
   std::shared_ptr<gloo::transport::Device> device;
+  std::map<int, int> num_openings;  // of the link to each neighbour
 };
 
 C10dContext::C10dContext(std::shared_ptr<Shared> shared) : shared_(std::move(shared)) {}
@@ -213,9 +215,10 @@ Result<std::unique_ptr<Link>> C10dContext::open(int peer, const LinkOptions& opt
   const auto prefix = [](const std::string& name, const c10::intrusive_ptr<c10d::Store>& store) {
     return c10::make_intrusive<c10d::PrefixStore>(name, store);
   };
-  const auto store =
-      prefix(fmt::format("mapl/attempt-{}/link-{}", launch.attempt, std::min(launch.stage, peer)),
-             shared_->store);
+  const std::string place =
+      fmt::format("mapl/attempt-{}/link-{}/opening-{}", launch.attempt,
+                  std::min(launch.stage, peer), shared_->num_openings[peer]++);
+  const auto store = prefix(place, shared_->store);
   const auto join = [&](const std::string& name) {
     shared_->store->setTimeout(until(deadline));
     auto group = c10d::ProcessGroupGloo::Options::create(until(deadline));

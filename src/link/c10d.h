@@ -39,7 +39,8 @@ class C10dContext {
   // The store's port, as the other stages need it.
   uint16_t port() const;
 
-  // Waits for a neighbour, which does the same at its end.
+  // Waits for a neighbour, which does the same at its end. A link that was lost can be opened anew,
+  // by both ends equally often.
   //   REQUIRES  peer = own stage - 1 or + 1
   //   ERRORS    kTimeout: it did not come; kIo: the store or a socket failed
   Result<std::unique_ptr<Link>> open(int peer, const LinkOptions& options, Deadline deadline);

@@ -80,5 +80,15 @@ TEST_F(C10d, ALinkOutlivesItsContextsAndItsNeighbour) {
   EXPECT_NE(status.message().find("the connection broke"), std::string::npos) << status.message();
 }
 
+TEST_F(C10d, ALinkThatWasLostIsOpenedAnew) {
+  const auto first = start_on_loopback(0, 0);
+  const auto second = start_on_loopback(1, first->port());
+  for (int i = 0; i < 3; ++i) {
+    auto [a, b] = open_both(*first, *second, {}, {});
+    ASSERT_TRUE(a->send({.header = {.step = 5}}, in_seconds(kPatience)).is_ok());
+    EXPECT_EQ(b->recv(in_seconds(kPatience)).value().header.step, 5);
+  }
+}
+
 }  // namespace
 }  // namespace mapl::link

@@ -111,8 +111,8 @@ Result<std::unique_ptr<link::C10dContext>> start_c10d(const Recipe& recipe,
 }
 
 Result<StageLinks> open_c10d_links(const Recipe& recipe, int stage, Assembly& assembly,
-                                   link::C10dContext& context) {
-  const Deadline deadline = in_seconds(recipe.link.connect_seconds);
+                                   link::C10dContext& context, double seconds) {
+  const Deadline deadline = in_seconds(seconds);
   StageLinks links;
   // Waits for one neighbour after the other, in this order on every stage: stage 0 lets stage 1
   // through, which then waits for stage 2.

@@ -39,7 +39,7 @@ link::Launch launch_of(const Recipe& recipe, const link::Environment& environmen
 Result<std::unique_ptr<link::C10dContext>> start_c10d(const Recipe& recipe,
                                                       const link::Launch& launch);
 Result<StageLinks> open_c10d_links(const Recipe& recipe, int stage, Assembly& assembly,
-                                   link::C10dContext& context);
+                                   link::C10dContext& context, double seconds);
 
 // After the last message: waits until what was sent has left.
 void say_goodbye(StageLinks& links);

@@ -81,7 +81,8 @@ void StageGroup::open_c10d_links() {
     link::Launch own = launch;
     own.stage = k;
     const std::unique_ptr<link::C10dContext> other = k > 0 ? start(own) : nullptr;
-    auto opened = train::open_c10d_links(recipe_, k, assembly(k), other ? *other : *first);
+    auto opened = train::open_c10d_links(recipe_, k, assembly(k), other ? *other : *first,
+                                         recipe_.link.connect_seconds);
     if (!opened.is_ok()) throw RunError(opened.status());
     links_[static_cast<size_t>(k)] = std::move(opened.value());
   });
