@@ -4,14 +4,24 @@ namespace mapl {
 
 const char* code_name(Code code) {
   switch (code) {
-    case Code::kOk: return "ok";
-    case Code::kTimeout: return "timeout";
-    case Code::kPeerLost: return "peer lost";
-    case Code::kRefused: return "refused";
-    case Code::kCorrupt: return "corrupt";
-    case Code::kAborted: return "aborted by peer";
-    case Code::kClosed: return "closed";
-    case Code::kIo: return "input/output";
+    case Code::kOk:
+      return "ok";
+    case Code::kTimeout:
+      return "timeout";
+    case Code::kPeerLost:
+      return "peer lost";
+    case Code::kRefused:
+      return "refused";
+    case Code::kCorrupt:
+      return "corrupt";
+    case Code::kAborted:
+      return "aborted by peer";
+    case Code::kEnded:
+      return "ended by peer";
+    case Code::kClosed:
+      return "closed";
+    case Code::kIo:
+      return "input/output";
   }
   return "unknown";
 }

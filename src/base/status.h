@@ -19,6 +19,7 @@ enum class Code {
   kRefused,   // the peer is not the one expected: key, version, recipe or stage
   kCorrupt,   // bytes that are not what was declared
   kAborted,   // the peer said that its step failed; the message is the peer's
+  kEnded,     // the peer said that the run is over for it; the message is the peer's
   kClosed,    // this end was closed
   kIo,        // a file or socket call failed
 };

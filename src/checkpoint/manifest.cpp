@@ -102,6 +102,16 @@ Manifest read_manifest(const fs::path& folder, int64_t stage) {
   return manifest;
 }
 
+void check_size(const fs::path& folder, const Manifest& manifest) {
+  const fs::path data = folder / manifest.file;
+  std::error_code error;
+  const uint64_t bytes = fs::file_size(data, error);
+  if (error || bytes != manifest.file_bytes)
+    throw UserError(fmt::format("{} {}, its manifest says {} bytes; {}", data.string(),
+                                error ? "cannot be read" : fmt::format("has {} bytes", bytes),
+                                manifest.file_bytes, kAdvice));
+}
+
 // The manifests of all stages, which agree, with data files of the right size.
 std::vector<Manifest> read_manifests(const fs::path& folder) {
   std::vector<Manifest> manifests;
@@ -121,13 +131,7 @@ std::vector<Manifest> read_manifests(const fs::path& folder) {
           "run (metadata {} and {}); delete the files that do not belong",
           folder.string(), file_name(stage, "json"), manifest.step, manifest.num_stages, first.step,
           first.num_stages, Json(manifest.metadata).dump(), Json(first.metadata).dump()));
-    const fs::path data = folder / manifest.file;
-    std::error_code error;
-    const uint64_t bytes = fs::file_size(data, error);
-    if (error || bytes != manifest.file_bytes)
-      throw UserError(fmt::format("{} {}, its manifest says {} bytes; {}", data.string(),
-                                  error ? "cannot be read" : fmt::format("has {} bytes", bytes),
-                                  manifest.file_bytes, kAdvice));
+    check_size(folder, manifest);
     manifests.push_back(manifest);
   }
   return manifests;
@@ -151,6 +155,19 @@ NamedTensors load_verified(const fs::path& folder, const Manifest& manifest) {
     throw UserError(
         fmt::format("{} does not hold the tensors that its manifest lists; {}", path, kAdvice));
   return tensors;
+}
+
+// The manifest of a stage of a cut into num_stages; none when the folder holds another cut.
+std::optional<Manifest> own_part(const fs::path& folder, int64_t step, int64_t stage,
+                                 int64_t num_stages) {
+  if (!fs::exists(folder / file_name(stage, "json"))) return std::nullopt;
+  const Manifest manifest = read_manifest(folder, stage);
+  if (manifest.num_stages != num_stages) return std::nullopt;
+  if (manifest.step != step)
+    throw UserError(fmt::format("{} is of step {}, its folder of step {}; {}",
+                                (folder / file_name(stage, "json")).string(), manifest.step, step,
+                                kAdvice));
+  return manifest;
 }
 
 // Folders step-<n> below root, oldest first.
@@ -228,6 +245,32 @@ std::optional<std::string> latest_checkpoint(const std::string& root) {
     }
   }
   return std::nullopt;
+}
+
+std::vector<int64_t> resumable_steps(const std::string& root, int64_t stage, int64_t num_stages) {
+  std::vector<int64_t> steps;
+  for (const auto& [step, folder] : step_folders(root)) {
+    try {
+      if (const auto own = own_part(folder, step, stage, num_stages)) {
+        check_size(folder, *own);
+        steps.push_back(step);
+      } else if (read_manifests(folder).front().num_stages != num_stages) {
+        steps.push_back(step);
+      }
+    } catch (const UserError& error) {
+      spdlog::warn("passed over: {}", error.what());
+    }
+  }
+  return steps;
+}
+
+NamedTensors load_for_stage(const std::string& root, int64_t step, int64_t stage,
+                            int64_t num_stages) {
+  const fs::path folder = fs::path(root) / fmt::format("step-{}", step);
+  const auto own = own_part(folder, step, stage, num_stages);
+  if (!own) return load_checkpoint(folder.string()).tensors;
+  check_size(folder, *own);
+  return load_verified(folder, *own);
 }
 
 void prune(const std::string& root, int64_t stage, int64_t keep) {

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "checkpoint/safetensors.h"
 
@@ -33,6 +34,16 @@ Checkpoint load_checkpoint(const std::string& folder);
 
 // Folder of the newest complete checkpoint below `root` (hashes are left to load_checkpoint()).
 std::optional<std::string> latest_checkpoint(const std::string& root);
+
+// Steps from which stage `stage` of `num_stages` can go on, ascending: its own part of a checkpoint
+// of as many stages is there, or a complete one of another number of stages. Sizes are looked at,
+// hashes are left to load_for_stage().
+std::vector<int64_t> resumable_steps(const std::string& root, int64_t stage, int64_t num_stages);
+
+// What that stage needs of such a step, and maybe more: its own part, or all of another cut.
+//   ERRORS  those of load_checkpoint()
+NamedTensors load_for_stage(const std::string& root, int64_t step, int64_t stage,
+                            int64_t num_stages);
 
 // Removes this stage's files of all but its newest `keep` steps, and the folders that are then
 // empty. Stages of one run are never more than one checkpoint apart, so with keep >= 2 a complete

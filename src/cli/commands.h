@@ -25,6 +25,7 @@ Command add_eval(CLI::App& parser);
 Command add_verify(CLI::App& parser);
 Command add_keygen(CLI::App& parser);
 Command add_compare(CLI::App& parser);
+Command add_doctor(CLI::App& parser);
 Command add_report(CLI::App& parser);
 
 // The options that most commands share: RECIPE and --set.

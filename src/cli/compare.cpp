@@ -77,7 +77,8 @@ train::ChildProcess process_of(const Task& task, const Options& options) {
 int run_all(const std::vector<Task>& tasks, const Options& options, std::stop_token stop) {
   std::vector<train::ChildProcess> batch;
   const auto run_batch = [&] {
-    const int code = batch.empty() ? 0 : train::supervise(batch, stop, /*grace_seconds=*/1e9);
+    const int code =
+        batch.empty() ? 0 : train::supervise(batch, stop, /*grace_seconds=*/1e9).exit_code;
     batch.clear();
     return stop.stop_requested() && code == 0 ? 130 : code;
   };

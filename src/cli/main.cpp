@@ -59,7 +59,7 @@ int main(int argc, char** argv) {
   using namespace mapl::cli;
   const Command commands[] = {add_data(parser),   add_train(parser),  add_stage(parser),
                               add_eval(parser),   add_verify(parser), add_compare(parser),
-                              add_report(parser), add_keygen(parser)};
+                              add_report(parser), add_keygen(parser), add_doctor(parser)};
   try {
     parser.parse(argc, argv);
   } catch (const CLI::ParseError& error) {

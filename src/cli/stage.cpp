@@ -1,5 +1,7 @@
 #include <fmt/format.h>
 
+#include <charconv>
+#include <csignal>
 #include <optional>
 
 #include "base/log.h"
@@ -19,7 +21,24 @@ struct Options {
   std::string run = "runs/latest";
   std::string key;
   bool quiet = false;
+  bool trace = false;
+  std::string break_at;
 };
+
+// "send vote:12": what kills this process when it begins, in that step or later.
+std::function<void(const std::string&, uint64_t)> breaker(const std::string& text) {
+  if (text.empty()) return {};
+  const size_t colon = text.rfind(':');
+  uint64_t from = 0;
+  const auto* end = text.data() + text.size();
+  if (colon == std::string::npos ||
+      std::from_chars(text.data() + colon + 1, end, from).ptr != end) {
+    throw UserError("--break-at is '" + text + "'; it must be 'what:step', such as 'send vote:12'");
+  }
+  return [name = text.substr(0, colon), from](const std::string& begun, uint64_t step) {
+    if (begun == name && step >= from) raise(SIGKILL);
+  };
+}
 
 // Which stage this is: the launcher's word for c10d, else the user's.
 void settle_stage(Options& options, const train::Recipe& recipe,
@@ -70,23 +89,32 @@ int run_stage(Options options, std::stop_token stop) {
   const std::string& from = recipe.training.init_from;
   if (!from.empty()) train::start_from(train::load_weights(from), from, options.stage, assembly);
   link::ZmqContext context;
+  pipeline::Trace trace({.stage = options.stage,
+                         .path = options.trace ? train::trace_path(options.run, options.stage) : "",
+                         .on_begin = breaker(options.break_at)});
+  train::Trainer trainer(recipe, options.stage, assembly, &trace);
+  train::RunOptions run{
+      .folder = options.run, .show_progress = !options.quiet, .stop = stop, .trace = &trace};
   std::unique_ptr<link::C10dContext> c10d;
+  train::StageLinks c10d_links;
   if (launch) {
     auto started = train::start_c10d(recipe, *launch);
     if (!started.is_ok()) throw RunError(started.status());
     c10d = std::move(started.value());
+    auto links =
+        train::open_c10d_links(recipe, options.stage, assembly, *c10d, recipe.link.connect_seconds);
+    if (!links.is_ok()) throw RunError(links.status());
+    c10d_links = std::move(links.value());
+    trainer.connect(c10d_links.prev.get(), c10d_links.next.get());
+  } else {
+    run.open_links = [&](double seconds) {
+      return train::open_links(recipe, options.stage, train::limits_of(recipe, assembly), context,
+                               {.identity = identity, .seconds = seconds, .stop = stop});
+    };
   }
-  auto links = c10d ? train::open_c10d_links(recipe, options.stage, assembly, *c10d,
-                                             recipe.link.connect_seconds)
-                    : train::open_links(recipe, options.stage, assembly, context, identity);
-  if (!links.is_ok()) throw RunError(links.status());
-  train::Trainer trainer(recipe, options.stage, assembly, links.value().prev.get(),
-                         links.value().next.get());
-  const Status status =
-      train::run_stage(recipe, options.stage, assembly, trainer,
-                       {.folder = options.run, .show_progress = !options.quiet, .stop = stop});
+  const Status status = train::run_stage(recipe, options.stage, assembly, trainer, run);
   if (!status.is_ok()) throw RunError(status);
-  train::say_goodbye(links.value());
+  train::say_goodbye(c10d_links);
   return 0;
 }
 
@@ -100,6 +128,8 @@ Command add_stage(CLI::App& parser) {
       ->check(CLI::NonNegativeNumber);
   app->add_option("--run", options->run, "Folder of this run")->capture_default_str();
   app->add_option("--key", options->key, "This stage's secret key file (mapl keygen)");
+  app->add_flag("--trace", options->trace, "Write what this stage does, and when");
+  app->add_option("--break-at", options->break_at, "For tests of recovery")->group("");
   app->add_flag("--quiet", options->quiet, "No progress on the terminal");
   return {app, [options](std::stop_token stop) { return run_stage(*options, stop); }};
 }

@@ -1,54 +1,13 @@
 #include <gtest/gtest.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <future>
 
-#include "cli/run_mapl_for_test.h"
+#include "cli/machines_for_test.h"
 #include "link/hello.h"
 #include "link/zmq.h"
 
 namespace mapl::cli {
 namespace {
-
-// A port that was free a moment ago. (mapl stage takes ports from the recipe, so the test must know
-// one.)
-int free_port() {
-  const int descriptor = socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof(address);
-  bind(descriptor, reinterpret_cast<sockaddr*>(&address), size);
-  getsockname(descriptor, reinterpret_cast<sockaddr*>(&address), &size);
-  close(descriptor);
-  return ntohs(address.sin_port);
-}
-
-std::string make_key(const train::SmallRun& small, const std::string& name) {
-  const std::string line = run_mapl("keygen " + small.folder() + "/" + name).output;
-  return line.substr(line.find('"') + 1, 40);
-}
-
-struct Machines {
-  explicit Machines(const train::SmallRun& small) : small(small) {
-    for (const char* name : {"key-0", "key-1", "key-2"}) keys.push_back(make_key(small, name));
-    port = free_port();
-  }
-  // The recipe of both, with the public keys of machines a and b.
-  std::string stage(int index, int a, int b, int own, const std::string& more = "") const {
-    return "stage " + small.recipe_file() + " --stage " + std::to_string(index) + " --key " +
-           small.folder() + "/key-" + std::to_string(own) + " --run " + small.folder() +
-           "/machine-" + std::to_string(index) +
-           " --set pipeline.stages=2 --set link.kind=zmq --set 'link.stages=[{public_key=\"" +
-           keys[a] + "\"},{endpoint=\"tcp://127.0.0.1:" + std::to_string(port) +
-           "\",public_key=\"" + keys[b] + "\"}]' " + more;
-  }
-  const train::SmallRun& small;
-  std::vector<std::string> keys;
-  int port;
-};
 
 TEST(Stage, TwoMachinesTrainOverEncryptedTcp) {
   const train::SmallRun small;

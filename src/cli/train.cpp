@@ -5,6 +5,7 @@
 #include "train/batches.h"
 #include "train/links.h"
 #include "train/metrics.h"
+#include "train/post_mortem.h"
 #include "train/run.h"
 #include "train/stage_group.h"
 #include "train/supervisor.h"
@@ -16,6 +17,9 @@ struct Options {
   RecipeOptions recipe;
   std::string run = "runs/latest";
   std::string init_from;
+  bool resume = false;
+  bool trace = false;
+  std::vector<std::string> break_at;
   bool quiet = false;
 };
 
@@ -28,6 +32,9 @@ void check_inputs(const train::Recipe& recipe) {
 void run_in_threads(const train::Recipe& recipe, const Options& options, std::stop_token stop) {
   use_blas_threads(recipe.training.threads);
   log_to_file(options.run + "/logs/stages.log");
+  if (options.trace) {
+    throw UserError("--trace is for link.kind = \"zmq\", a process for each stage");
+  }
   train::StageGroup group(recipe);
   const Status status = group.run([&](int stage, train::Assembly& assembly,
                                       train::Trainer& trainer) {
@@ -49,14 +56,24 @@ int run_in_processes(const train::Recipe& recipe, const Options& options, std::s
         own_path(),  "stage", options.run + "/recipe.toml",  "--stage", std::to_string(k), "--run",
         options.run, "--set", "link.stages=[" + stages + "]"};
     if (options.quiet) arguments.push_back("--quiet");
+    if (options.trace) arguments.push_back("--trace");
     children.push_back(
         {.arguments = std::move(arguments),
          .environment = {{"OPENBLAS_NUM_THREADS", std::to_string(recipe.training.threads)}},
-         .name = fmt::format("stage {}", k)});
+         .name = fmt::format("stage {}", k),
+         .restart = true});
   }
-  const int code = train::supervise(children, stop);
+  for (const std::string& text : options.break_at) {
+    const auto stage = static_cast<size_t>(std::atoi(text.c_str()));
+    children.at(stage).first_arguments = {"--break-at", text.substr(text.find(':') + 1)};
+  }
+  const train::Supervised ended = train::supervise(children, stop);
+  if (options.trace) train::merge_run_traces(options.run, recipe.pipeline.stages);
+  if (ended.exit_code == 0 || ended.exit_code == 2) return ended.exit_code;
   // Each stage has said on its own what went wrong.
-  return code == 0 || code == 2 ? code : 1;
+  const std::string page = train::write_post_mortem(options.run, ended.ends);
+  if (!page.empty()) fmt::print(stderr, "mapl: what happened, stage by stage: {}\n", page);
+  return 1;
 }
 
 int train(const Options& options, std::stop_token stop) {
@@ -76,7 +93,11 @@ int train(const Options& options, std::stop_token stop) {
         "them there with mapl stage, or remove link.stages to train on this machine");
   }
   check_inputs(recipe);
-  train::create_run_folder(recipe, options.run);
+  if (options.resume) {
+    train::resume_run_folder(recipe, options.run);
+  } else {
+    train::create_run_folder(recipe, options.run);
+  }
   if (recipe.link.kind == "zmq" && recipe.pipeline.stages > 1) {
     return run_in_processes(recipe, options, stop);
   }
@@ -93,6 +114,12 @@ Command add_train(CLI::App& parser) {
   app->add_option("--run", options->run, "Folder of this run, new")->capture_default_str();
   app->add_option("--init-from", options->init_from,
                   "Start from the weights of a Run, a checkpoint or a .safetensors file");
+  app->add_flag("--resume", options->resume,
+                "Go on with the run in its folder, from its latest checkpoint");
+  app->add_flag("--trace", options->trace,
+                "Write trace.json: what each stage did, and when, for chrome://tracing");
+  app->add_option("--break-at", options->break_at, "For tests of recovery: stage:what:step")
+      ->group("");
   app->add_flag("--quiet", options->quiet, "No progress on the terminal");
   return {app, [options](std::stop_token stop) { return train(*options, stop); }};
 }

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "cli/run_mapl_for_test.h"
+#include "train/same_run_for_test.h"
 
 namespace mapl::cli {
 namespace {
@@ -83,18 +84,21 @@ TEST(Train, TheReferenceBlasIsWarnedOfWithTheFix) {
   EXPECT_EQ(fast.output.find("libopenblas-dev"), std::string::npos) << fast.output;
 }
 
-// A run that goes on until it is told to end.
+constexpr const char* kRecoverySteps = "400";
+
+// A run that goes on in the background.
 class LongRun {
  public:
-  explicit LongRun(const train::SmallRun& small)
+  explicit LongRun(const train::SmallRun& small, const std::string& steps = "1000000")
       : folder_(small.folder() + "/run"), output_(small.folder() + "/output") {
     const std::string recipe = small.recipe_file();
+    const std::string steps_key = "training.steps=" + steps;
     pid_ = fork();
     if (pid_ == 0) {
       freopen(output_.c_str(), "w", stderr);
       execl(MAPL_BINARY, "mapl", "train", recipe.c_str(), "--run", folder_.c_str(), "--quiet",
-            "--set", "link.kind=zmq", "--set", "training.steps=1000000",
-            static_cast<char*>(nullptr));
+            "--set", "link.kind=zmq", "--set", "checkpoint.interval=20", "--set",
+            "validation.interval=50", "--set", steps_key.c_str(), static_cast<char*>(nullptr));
       _exit(127);
     }
   }
@@ -154,37 +158,63 @@ TEST(Train, AnInterruptEndsItCleanly) {
                                       summary["steps"].dump() + "/stage-3.json"));
 }
 
-// The supervisor kills what is still there 6 seconds after a failure; a stage that was killed has
-// no last line in its log. So the lines show that each ended by itself, in time.
-TEST(Train, AStageThatIsKilledEndsTheRunOnEveryStageWithTheReason) {
-  const train::SmallRun small;
-  const LongRun run(small);
-  ASSERT_TRUE(run.wait_for_steps(3)) << run.output();
-  const pid_t victim = run.stage_pid(2);
-  ASSERT_GT(victim, 0);
-  kill(victim, SIGKILL);
-  EXPECT_EQ(run.end(), 1) << run.output();
-  for (const int stage : {0, 1, 3}) {
-    const std::string log = run.log(stage);
-    const size_t at = log.find("ended by an error: ");
-    ASSERT_NE(at, std::string::npos)
-        << stage << ": " << log.substr(log.size() > 500 ? log.size() - 500 : 0);
-    EXPECT_NE(log.find("stage 2", at), std::string::npos) << log.substr(at);
-    EXPECT_NE(log.find("step ", at), std::string::npos) << log.substr(at);
+// The undisturbed run, made once.
+const std::string& undisturbed() {
+  static const train::SmallRun small;
+  static const std::string folder = [] {
+    const LongRun run(small, kRecoverySteps);
+    EXPECT_EQ(run.end(), 0) << run.output();
+    return run.folder();
+  }();
+  return folder;
+}
+
+TEST(Train, AStageThatIsKilledIsStartedAgainAndNothingIsDifferent) {
+  for (const int stage : {0, 2, 3}) {
+    const train::SmallRun small;
+    const LongRun run(small, kRecoverySteps);
+    ASSERT_TRUE(run.wait_for_steps(30)) << run.output();
+    const pid_t victim = run.stage_pid(stage);
+    ASSERT_GT(victim, 0);
+    kill(victim, SIGKILL);
+    EXPECT_EQ(run.end(), 0) << run.output();
+    const auto summary = nlohmann::json::parse(run.text(run.folder() + "/summary.json"));
+    EXPECT_EQ(summary["recoveries"], 1) << stage;
+    EXPECT_EQ(train::difference(run.folder(), undisturbed()), "");
   }
-  EXPECT_FALSE(std::filesystem::exists(run.folder() + "/summary.json"));
 }
 
 // One that is stopped does not answer, and its connections stay open.
-TEST(Train, AStageThatFallsSilentEndsTheRunToo) {
+TEST(Train, AStageThatFallsSilentIsWaitedFor) {
   const train::SmallRun small;
-  const LongRun run(small);
-  ASSERT_TRUE(run.wait_for_steps(3)) << run.output();
-  kill(run.stage_pid(1), SIGSTOP);
-  EXPECT_EQ(run.end(), 1) << run.output();
-  for (const int stage : {0, 2, 3}) {
-    EXPECT_NE(run.log(stage).find("ended by an error: "), std::string::npos) << run.log(stage);
+  const LongRun run(small, kRecoverySteps);
+  ASSERT_TRUE(run.wait_for_steps(30)) << run.output();
+  const pid_t victim = run.stage_pid(1);
+  kill(victim, SIGSTOP);
+  const Deadline deadline = in_seconds(60);
+  while (run.log(2).find("silent for") == std::string::npos && Clock::now() < deadline) {
+    poll(nullptr, 0, 20);
   }
+  kill(victim, SIGCONT);
+  EXPECT_EQ(run.end(), 0) << run.output();
+  EXPECT_EQ(train::difference(run.folder(), undisturbed()), "");
+}
+
+TEST(Train, ARunIsResumedAtAnotherNumberOfStages) {
+  const train::SmallRun small;
+  const std::string set = small.recipe_file() + " --quiet --run " + small.folder() + "/run --set ";
+  const auto half = run_mapl("train " + set + "training.steps=3");
+  ASSERT_EQ(half.exit_code, 0) << half.output;
+  EXPECT_NE(run_mapl("train " + set + "training.steps=6").output.find("--resume"),
+            std::string::npos);
+  const auto resumed = run_mapl("train " + set + "pipeline.stages=2 --resume");
+  ASSERT_EQ(resumed.exit_code, 0) << resumed.output;
+  const auto lines = train::json_lines(small.folder() + "/run/metrics.jsonl");
+  ASSERT_EQ(lines.size(), 6u);
+  EXPECT_EQ(lines[5]["step"], 6);
+  const auto other = run_mapl("train " + set + "model.hidden_size=32 --resume");
+  EXPECT_EQ(other.exit_code, 2);
+  EXPECT_NE(other.output.find("model.hidden_size: 16 -> 32"), std::string::npos) << other.output;
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
 // A basis that starts again, once, from the principal directions of what crossed in the first
-// steps. At the sender's end; MAPL's paper starts from random directions (decisions/0010).
+// steps. At the sender's end; MAPL's paper starts from random directions (docs/codecs/stiefel.md).
 #pragma once
 
 #include <ATen/core/Tensor.h>

@@ -53,6 +53,14 @@ const char* kind_name(Kind kind) {
       return "tied gradient";
     case Kind::kAbort:
       return "abort";
+    case Kind::kOffer:
+      return "offer";
+    case Kind::kResume:
+      return "resume";
+    case Kind::kProbe:
+      return "probe";
+    case Kind::kResync:
+      return "resync";
   }
   return "unknown";
 }
@@ -99,7 +107,7 @@ Result<Header> decode_header(ByteSpan bytes, uint64_t max_payload_bytes) {
   header.sent_ns = read_at<int64_t>(bytes, kSentAt);
   header.micro_batch = read_at<uint32_t>(bytes, kMicroBatchAt);
   header.boundary = read_at<uint16_t>(bytes, kBoundaryAt);
-  if (header.kind < Kind::kHello || header.kind > Kind::kAbort) {
+  if (header.kind < Kind::kHello || header.kind > Kind::kProbe) {
     return corrupt(fmt::format("unknown kind of frame {}", static_cast<int>(header.kind)));
   }
   if (read_at<uint16_t>(bytes, kReservedAt) != 0) {

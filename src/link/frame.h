@@ -21,12 +21,17 @@ enum class Kind : uint8_t {
   kBasis = 7,          // sender -> receiver
   kTiedGradient = 8,   // head's and embedding's halves of a tied matrix
   kAbort = 9,          // my step failed; the payload says why (UTF-8 text)
+  kOffer = 10,         // towards stage 0: the steps that I can go on from
+  kResume = 11,        // from stage 0: the step that all go on from
+  kResync = 12,        // sender -> receiver, after a resume: the kBasis of the last step again
+  kProbe = 13,         // of a measurement (probe.h), both ways
 };
 const char* kind_name(Kind kind);
 
 constexpr uint16_t kWireVersion = 1;
 constexpr int64_t kHeaderBytes = 48;
 constexpr int64_t kMaxAbortBytes = 4096;  // text of an abort frame
+constexpr uint8_t kFinalAbort = 1;        // in `packing` of an abort: its sender will not come back
 
 struct Header {
   Kind kind = Kind::kHello;

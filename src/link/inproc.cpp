@@ -42,7 +42,7 @@ class InprocLink : public Link {
       return {Code::kTimeout, fmt::format("{} takes nothing: {} bytes wait to leave", options_.peer,
                                           out_->queued_bytes)};
     }
-    if (frame.header.kind == Kind::kAbort) out_->aborted = abort_status(frame.payload);
+    if (frame.header.kind == Kind::kAbort) out_->aborted = abort_status(frame);
     out_->queued_bytes += size_of(frame);
     out_->frames.push_back(std::move(frame));
     out_->changed.notify_all();

@@ -15,12 +15,12 @@ std::string describe(Kind kind, uint64_t step, uint32_t micro_batch, uint64_t pa
 
 }  // namespace
 
-Status abort_status(ByteSpan payload) {
-  const size_t size = std::min<size_t>(payload.size(), kMaxAbortBytes);
-  std::string text(reinterpret_cast<const char*>(payload.data()), size);
+Status abort_status(const Frame& abort) {
+  const size_t size = std::min<size_t>(abort.payload.size(), kMaxAbortBytes);
+  std::string text(reinterpret_cast<const char*>(abort.payload.data()), size);
   const auto is_control = [](unsigned char c) { return (c < 0x20 && c != '\n') || c == 0x7f; };
   std::replace_if(text.begin(), text.end(), is_control, '?');
-  return {Code::kAborted, text};
+  return {abort.header.packing == kFinalAbort ? Code::kEnded : Code::kAborted, text};
 }
 
 Result<Frame> recv_expected(Link& link, const Expected& expected, Deadline deadline) {
@@ -30,11 +30,12 @@ Result<Frame> recv_expected(Link& link, const Expected& expected, Deadline deadl
   if (!received.is_ok()) return received.status().in("waiting for " + wanted);
   const Header& header = received.value().header;
   if (header.kind == Kind::kAbort) {
-    return abort_status(received.value().payload);
+    return abort_status(received.value());
   }
   const bool same = header.kind == expected.kind && header.step == expected.step &&
                     header.micro_batch == expected.micro_batch &&
-                    header.payload_bytes == expected.payload_bytes &&
+                    (header.payload_bytes == expected.payload_bytes ||
+                     (expected.or_fewer_bytes && header.payload_bytes < expected.payload_bytes)) &&
                     header.packing == expected.packing;
   if (!same) {
     return Status(Code::kCorrupt, fmt::format("expected {}, received {}", wanted,

@@ -38,9 +38,9 @@ class Link {
   virtual Result<Frame> recv(Deadline deadline) = 0;
 
   // Without waiting: ok, or why this link is of no more use: the connection's failure, or kAborted
-  // with the peer's words as soon as an abort frame has arrived, even while frames before it wait
-  // to be received. (A stage that waits for one neighbour asks this of the other: that is how a
-  // failure crosses a pipeline.)
+  // or kEnded with the peer's words as soon as an abort frame has arrived, even while frames before
+  // it wait to be received. (A stage that waits for one neighbour asks this of the other: that is
+  // how a failure crosses a pipeline.)
   virtual Status health() = 0;
 
   // Waits until all that was sent has left this process and will reach the peer even if this end is
@@ -51,8 +51,9 @@ class Link {
   virtual void close() noexcept = 0;
 };
 
-// kAborted with the words of an abort frame's payload, made fit for a terminal.
-Status abort_status(ByteSpan payload);
+// kAborted, or kEnded for one that is final, with the words of an abort frame, made fit for a
+// terminal.
+Status abort_status(const Frame& abort);
 
 // What must come next; anything else is kCorrupt with both named, and an abort frame is kAborted
 // with the peer's own words.
@@ -62,6 +63,7 @@ struct Expected {
   uint32_t micro_batch = 0;
   uint64_t payload_bytes = 0;
   uint8_t packing = 0;
+  bool or_fewer_bytes = false;  // payload_bytes is the most
 };
 //   ERRORS  those of recv(), with what was waited for in front
 Result<Frame> recv_expected(Link& link, const Expected& expected, Deadline deadline);

@@ -67,8 +67,25 @@ TEST(Expected, SilenceNamesWhatWasWaitedFor) {
 }
 
 TEST(Abort, LongTextIsCut) {
-  EXPECT_EQ(abort_status(Bytes(10000, std::byte{'x'})).message().size(),
-            static_cast<size_t>(kMaxAbortBytes));
+  const Frame abort{.header = {.kind = Kind::kAbort}, .payload = Bytes(10000, std::byte{'x'})};
+  EXPECT_EQ(abort_status(abort).message().size(), static_cast<size_t>(kMaxAbortBytes));
+}
+
+TEST(Abort, OneThatIsFinalSaysSo) {
+  EXPECT_EQ(abort_status({.header = {.kind = Kind::kAbort, .packing = kFinalAbort}}).code(),
+            Code::kEnded);
+}
+
+TEST(Expected, FewerBytesAreGoodWhereTheSizeIsALimit) {
+  Expected expected{.kind = Kind::kOffer, .payload_bytes = 16, .or_fewer_bytes = true};
+  const auto passes = [&](size_t bytes) {
+    return pass({.header = {.kind = Kind::kOffer}, .payload = Bytes(bytes)}, expected).is_ok();
+  };
+  EXPECT_TRUE(passes(16));
+  EXPECT_TRUE(passes(0));
+  EXPECT_FALSE(passes(17));
+  expected.or_fewer_bytes = false;
+  EXPECT_FALSE(passes(8));
 }
 
 }  // namespace

@@ -124,7 +124,7 @@ void Mailbox::deliver(Frame frame) {
   {
     std::lock_guard lock(mutex_);
     if (closed_) return;
-    if (frame.header.kind == Kind::kAbort) aborted_ = abort_status(frame.payload);
+    if (frame.header.kind == Kind::kAbort) aborted_ = abort_status(frame);
     in_.push_back(std::move(frame));
   }
   changed_.notify_all();

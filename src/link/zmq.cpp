@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <zmq.hpp>
 
+#include "base/log.h"
 #include "link/endpoint.h"
 #include "link/mailbox.h"
 #include "link/zmq_loop.h"
@@ -14,10 +15,11 @@
 namespace mapl::link {
 namespace {
 
-constexpr int kHandshakeMs = 5000;   // a peer that says nothing is hung up on
-constexpr int kSendMessages = 16;    // 2 MiB inside libzmq, out of reach of close()
-constexpr int kRecvMessages = 1024;  // more than the I/O thread ever leaves there
-constexpr int kCurveOverhead = 64;   // bytes that CURVE adds to a message, and to spare
+constexpr double kReleaseSeconds = 2;  // for a link that was closed to let go of its endpoint
+constexpr int kHandshakeMs = 5000;     // a peer that says nothing is hung up on
+constexpr int kSendMessages = 16;      // 2 MiB inside libzmq, out of reach of close()
+constexpr int kRecvMessages = 1024;    // more than the I/O thread ever leaves there
+constexpr int kCurveOverhead = 64;     // bytes that CURVE adds to a message, and to spare
 
 void check_keys(const ZmqOptions& options) {
   const bool has_peer_key = !options.peer_public_key.empty();
@@ -67,6 +69,21 @@ UserError cannot_meet(const ZmqOptions& options, int error) {
                           : "check the endpoint in the recipe"));
 }
 
+// WHY the second try: behind a router that passes a port on, the address that others reach is not
+// one of this machine.
+void bind_to(zmq::socket_t& socket, const std::string& endpoint) {
+  try {
+    socket.bind(endpoint);
+  } catch (const zmq::error_t& error) {
+    const bool elsewhere = error.num() == ENODEV || error.num() == EADDRNOTAVAIL;
+    if (!elsewhere || !endpoint.starts_with("tcp://")) throw;
+    const std::string everywhere = "tcp://*" + endpoint.substr(endpoint.rfind(':'));
+    spdlog::info("{} is not an address of this machine; listening at {} for it", endpoint,
+                 everywhere);
+    socket.bind(everywhere);
+  }
+}
+
 // The endpoint as the peer needs it.
 std::string meet(zmq::socket_t& socket, const ZmqOptions& options) {
   if (options.bind && is_ipc_in_use(options.endpoint)) throw cannot_meet(options, EADDRINUSE);
@@ -75,7 +92,7 @@ std::string meet(zmq::socket_t& socket, const ZmqOptions& options) {
       socket.connect(options.endpoint);
       return options.endpoint;
     }
-    socket.bind(options.endpoint);
+    bind_to(socket, options.endpoint);
     return socket.get(zmq::sockopt::last_endpoint);
   } catch (const zmq::error_t& error) {
     throw cannot_meet(options, error.num());
@@ -128,6 +145,9 @@ std::unique_ptr<ZmqLink> ZmqContext::start(const ZmqOptions& options) {
   if (options.own && options.bind) {
     loop_->open_gate(name, {options.peer_public_key, mailbox});
   }
+  const bool any_port = options.endpoint.ends_with(":*");
+  const std::string bound = options.bind && !any_port ? options.endpoint : "";
+  if (!bound.empty()) loop_->wait_released(bound, in_seconds(kReleaseSeconds));
   std::string endpoint;
   try {
     endpoint = meet(socket.socket(), options);
@@ -139,7 +159,8 @@ std::unique_ptr<ZmqLink> ZmqContext::start(const ZmqOptions& options) {
                                                       .mailbox = mailbox,
                                                       .endpoint = endpoint,
                                                       .is_binder = options.bind,
-                                                      .has_keys = options.own.has_value()}));
+                                                      .has_keys = options.own.has_value()}),
+             bound);
   return std::make_unique<ZmqLink>(loop_, std::move(mailbox), std::move(endpoint), name);
 }
 

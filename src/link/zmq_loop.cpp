@@ -48,12 +48,18 @@ IoLoop::~IoLoop() {
   ::close(wake_fd_);
 }
 
-void IoLoop::add(std::unique_ptr<Session> session) {
+void IoLoop::add(std::unique_ptr<Session> session, const std::string& bound) {
   {
     std::lock_guard lock(mutex_);
-    arriving_.push_back(std::move(session));
+    arriving_.push_back({std::move(session), bound});
+    if (!bound.empty()) bound_.insert(bound);
   }
   wake();
+}
+
+void IoLoop::wait_released(const std::string& endpoint, Deadline deadline) {
+  std::unique_lock lock(mutex_);
+  released_.wait_until(lock, deadline, [&] { return !bound_.contains(endpoint); });
 }
 
 std::string IoLoop::next_name() {
@@ -79,13 +85,13 @@ void IoLoop::wake() noexcept {
 
 void IoLoop::run(std::stop_token stop) {
   block_signals();
-  std::vector<std::unique_ptr<Session>> sessions;
+  std::vector<Held> sessions;
   std::vector<zmq::pollitem_t> items;
   bool more = false;
   while (true) {
     items.assign({{nullptr, wake_fd_, ZMQ_POLLIN, 0}, {zap_.handle(), 0, ZMQ_POLLIN, 0}});
     Deadline due = more ? Clock::now() : Deadline::max();
-    for (const auto& session : sessions) {
+    for (const auto& [session, bound] : sessions) {
       session->append_poll_items(items);
       due = std::min(due, session->next_due());
     }
@@ -102,10 +108,22 @@ void IoLoop::run(std::stop_token stop) {
       arriving_.clear();
     }
     more = false;
-    for (const auto& session : sessions) more = session->turn() || more;
-    std::erase_if(sessions, [](const auto& session) { return !session->is_open(); });
+    for (const auto& held : sessions) more = held.session->turn() || more;
+    drop_closed(sessions);
     if (is_last) return;
   }
+}
+
+void IoLoop::drop_closed(std::vector<Held>& sessions) {
+  const auto is_closed = [](const Held& held) { return !held.session->is_open(); };
+  {
+    std::lock_guard lock(mutex_);
+    for (const Held& held : sessions) {
+      const auto at = is_closed(held) ? bound_.find(held.bound) : bound_.end();
+      if (at != bound_.end()) bound_.erase(at);
+    }
+  }
+  if (std::erase_if(sessions, is_closed) > 0) released_.notify_all();
 }
 
 void IoLoop::answer_zap() {

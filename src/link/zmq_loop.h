@@ -5,9 +5,11 @@
 // other threads wake it; it never sleeps for a fixed time.
 #pragma once
 
+#include <condition_variable>
 #include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -31,7 +33,10 @@ class IoLoop {
 
   // Any thread.
   zmq::context_t& context() { return context_; }
-  void add(std::unique_ptr<Session> session);
+  //   bound  the endpoint as it was asked for, of a session that is bound to it
+  void add(std::unique_ptr<Session> session, const std::string& bound = "");
+  // Waits until no session of this loop is bound to the endpoint: a closed link's may still be.
+  void wait_released(const std::string& endpoint, Deadline deadline);
   std::string next_name();  // unlike all others of this loop
   // `domain` is the socket's ZAP domain. Before the socket is bound.
   void open_gate(const std::string& domain, Gate gate);
@@ -39,7 +44,12 @@ class IoLoop {
   void wake() noexcept;
 
  private:
+  struct Held {
+    std::unique_ptr<Session> session;
+    std::string bound;
+  };
   void run(std::stop_token stop);
+  void drop_closed(std::vector<Held>& sessions);
   void answer_zap();
   bool may_enter(const std::string& domain, const std::string& public_key);
 
@@ -47,9 +57,11 @@ class IoLoop {
   zmq::socket_t zap_;
   const int wake_fd_;
 
-  std::mutex mutex_;  // guards the three below
+  std::mutex mutex_;  // guards those below
+  std::condition_variable released_;
   int num_names_ = 0;
-  std::vector<std::unique_ptr<Session>> arriving_;
+  std::vector<Held> arriving_;
+  std::multiset<std::string> bound_;
   std::map<std::string, Gate> gates_;
 
   std::jthread thread_;

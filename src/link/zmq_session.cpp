@@ -7,12 +7,15 @@
 namespace mapl::link {
 namespace {
 
-constexpr int kEvents = ZMQ_EVENT_CONNECTED | ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED |
-                        ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH |
-                        ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL;
+constexpr int kEvents = ZMQ_EVENT_CLOSED | ZMQ_EVENT_CONNECTED | ZMQ_EVENT_ACCEPTED |
+                        ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED |
+                        ZMQ_EVENT_HANDSHAKE_FAILED_AUTH | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
+                        ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL;
 
 // Messages handled per turn, so that no link starves the others.
 constexpr int kMessagesPerTurn = 64;
+// An endpoint is given back within this.
+constexpr double kReleaseSeconds = 1;
 // A goodbye gets this long to leave after close().
 constexpr int kGoodbyeLingerMs = 1000;
 // The binder says nothing to a peer whose server key is wrong, it hangs up. Once may be an
@@ -43,13 +46,32 @@ MonitoredSocket::MonitoredSocket(zmq::context_t& context, const std::string& nam
   monitor_.connect(address);
 }
 
-void MonitoredSocket::close(int linger_ms) noexcept {
+void MonitoredSocket::close(int linger_ms, const std::string& bound_endpoint) noexcept {
   if (!socket_) return;
+  zmq_setsockopt(socket_.handle(), ZMQ_LINGER, &linger_ms, sizeof(linger_ms));
+  if (!bound_endpoint.empty()) release(bound_endpoint);
   // WHY first: libzmq's thread blocks for good on an event that nobody is there to read.
   zmq_socket_monitor(socket_.handle(), nullptr, 0);
-  zmq_setsockopt(socket_.handle(), ZMQ_LINGER, &linger_ms, sizeof(linger_ms));
   socket_.close();
   monitor_.close();
+}
+
+// WHY: libzmq's thread closes a listener some time after zmq_close(), and then unlinks an ipc path,
+// which by that time may be the next socket's.
+void MonitoredSocket::release(const std::string& endpoint) noexcept {
+  if (zmq_unbind(socket_.handle(), endpoint.c_str()) != 0) return;
+  const Deadline deadline = in_seconds(kReleaseSeconds);
+  while (Clock::now() < deadline) {
+    zmq_msg_t event;
+    zmq_msg_init(&event);
+    zmq_pollitem_t item{monitor_.handle(), 0, ZMQ_POLLIN, 0};
+    zmq_poll(&item, 1, 10);
+    const bool got = zmq_msg_recv(&event, monitor_.handle(), ZMQ_DONTWAIT) >= 2;
+    uint16_t kind = 0;
+    if (got) std::memcpy(&kind, zmq_msg_data(&event), sizeof(kind));
+    zmq_msg_close(&event);
+    if (kind == ZMQ_EVENT_CLOSED) return;
+  }
 }
 
 Session::Session(Setup setup)
@@ -277,7 +299,7 @@ void Session::fail(Code code, const std::string& why) {
 
 void Session::shut(int linger_ms) {
   is_open_ = false;
-  sockets_.close(linger_ms);
+  sockets_.close(linger_ms, is_binder_ ? endpoint_ : "");
 }
 
 }  // namespace mapl::link

@@ -14,10 +14,8 @@
 // reading (the limit that each end announces bounds what arrives), so a disconnect shows at once
 // even while the owner takes nothing.
 //
-// A disconnect, a wrong frame, silence: the session fails its mailbox and is finished.
-// Reconnect-and-rerun goes in here: instead of finishing, keep the socket, forget peer_fd_, the
-// assembler and the counters, open a new epoch in the mailbox, and wait for the peer's first
-// control message as at the start.
+// A disconnect, a wrong frame, silence: the session fails its mailbox and is finished. Whoever
+// wants to go on makes a new link: nothing of the old one can then be taken for the new one's.
 //
 // THREADS: built by any thread, then only the I/O thread.
 #pragma once
@@ -42,9 +40,12 @@ class MonitoredSocket {
 
   zmq::socket_t& socket() { return socket_; }
   zmq::socket_t& monitor() { return monitor_; }
-  void close(int linger_ms) noexcept;
+  // Of a socket that is bound: when this returns the endpoint can be bound again.
+  void close(int linger_ms, const std::string& bound_endpoint = "") noexcept;
 
  private:
+  void release(const std::string& endpoint) noexcept;
+
   zmq::socket_t socket_;
   zmq::socket_t monitor_;
 };

@@ -64,6 +64,41 @@ TEST(ZmqLink, StrangersBytesOnTcpDoNotDisturb) {
   ::close(fd);
 }
 
+// A stage that lost its neighbour makes the same link again at once.
+TEST(ZmqLink, AnEndpointCanBeBoundAgainAsSoonAsItsLinkIsClosed) {
+  ZmqContext context;
+  const IpcEndpoint ipc;
+  std::string tcp;
+  { tcp = context.start(binder())->bound_endpoint(); }
+  for (const std::string& endpoint : {ipc.name(), tcp}) {
+    for (int round = 0; round < 20; ++round) {
+      auto bound = context.start(binder(endpoint));
+      auto peer = context.open(connecter(endpoint));
+      ASSERT_TRUE(peer.is_ok()) << peer.status().to_string();
+      ASSERT_TRUE(bound->send(small_frame(), in_seconds(kPatience)).is_ok());
+      ASSERT_TRUE(peer.value()->recv(in_seconds(kPatience)).is_ok());
+      // What is under way is cut off in either order.
+      if (round % 2 == 0) peer.value()->close();
+      (void)bound->send(small_frame(), in_seconds(kPatience));
+    }
+  }
+}
+
+// 192.0.2.1 (RFC 5737) is nobody's: as the outside of a router looks from within.
+TEST(ZmqLink, AnAddressOfTheRouterIsListenedForOnAllOfThisMachine) {
+  ZmqContext context;
+  const CurveIdentity own = generate_identity(), peer = generate_identity();
+  ZmqOptions options = binder("tcp://192.0.2.1:*");
+  options.own = own;
+  options.peer_public_key = peer.public_key;
+  const auto link = context.start(options);
+  const std::string bound = link->bound_endpoint();
+  ZmqOptions other = connecter("tcp://127.0.0.1" + bound.substr(bound.rfind(':')));
+  other.own = peer;
+  other.peer_public_key = own.public_key;
+  EXPECT_TRUE(context.open(other).is_ok());
+}
+
 TEST(ZmqLink, SecondConnectionNeitherDisturbsNorInjects) {
   ZmqContext context;
   auto link = context.start(binder());

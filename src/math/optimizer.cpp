@@ -160,30 +160,37 @@ NamedTensors Optimizer::state() const {
   return out;
 }
 
-void Optimizer::load_state(const NamedTensors& state) {
+std::vector<std::string> Optimizer::load_state(const NamedTensors& state) {
   at::NoGradGuard no_grad;
-  std::unordered_map<std::string, at::Tensor> given(state.begin(), state.end());
+  const std::unordered_map<std::string, at::Tensor> given(state.begin(), state.end());
   const auto own = this->state();
+  std::vector<std::string> missing;
   for (const auto& [name, tensor] : own) {
     const auto it = given.find(name);
     if (it == given.end()) {
-      throw UserError(
-          fmt::format("the checkpoint has no {}: it was saved by another optimiser or "
-                      "model; check the recipe",
-                      name));
-    }
-    if (it->second.sizes() != tensor.sizes() || it->second.scalar_type() != tensor.scalar_type()) {
+      missing.push_back(name);
+    } else if (it->second.sizes() != tensor.sizes() ||
+               it->second.scalar_type() != tensor.scalar_type()) {
       throw UserError(
           fmt::format("{} in the checkpoint is {}, the recipe's is {}; check the recipe", name,
                       describe(it->second), describe(tensor)));
     }
   }
-  for (const auto& [name, tensor] : own) tensor.copy_(given.at(name));
-  for (size_t i = 0; i < parameters_.size(); ++i) {
-    if (auto* adamw = std::get_if<AdamW::State>(&states_[i])) {
-      adamw->step = given.at(parameters_[i].name + ".step").item<int64_t>();
+  for (const auto& [name, tensor] : own) {
+    const auto it = given.find(name);
+    if (it == given.end()) {
+      tensor.zero_();
+    } else {
+      tensor.copy_(it->second);
     }
   }
+  for (size_t i = 0; i < parameters_.size(); ++i) {
+    auto* adamw = std::get_if<AdamW::State>(&states_[i]);
+    if (adamw == nullptr) continue;
+    const auto it = given.find(parameters_[i].name + ".step");
+    adamw->step = it == given.end() ? 0 : it->second.item<int64_t>();
+  }
+  return missing;
 }
 
 }  // namespace mapl::math

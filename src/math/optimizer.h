@@ -52,9 +52,9 @@ class Optimizer {
   NamedTensors state() const;
 
   // The opposite; takes copies, ignores names that are not its own (other stages').
-  //   ERRORS  UserError when a tensor is missing or has another shape or dtype; then nothing is
-  //   loaded.
-  void load_state(const NamedTensors& state);
+  //   returns  the names that are missing; these start afresh
+  //   ERRORS   UserError when a tensor has another shape or dtype; then nothing is loaded.
+  std::vector<std::string> load_state(const NamedTensors& state);
 
  private:
   using State = std::variant<Muon::State, AdamW::State, Spel::State>;

@@ -20,10 +20,15 @@ int64_t id_bytes(const MicroBatchShape& shape) {
   return codec::code_bytes(shape.num_ids(), shape.vocab_size);
 }
 
-template <typename End>
-Status send_sync_of(Channel& channel, End& end, const Channel::Message& message) {
-  if (end.sync_bytes(message.step) == 0) return Status::ok();
-  return channel.send(message, end.sync(message.step));
+Trace::Scope encoding(const Channel& channel, uint64_t step, uint32_t micro_batch) {
+  return Trace::Scope(channel.options().trace, {"encode"}, step, static_cast<int>(micro_batch));
+}
+Trace::Scope decoding(const Channel& channel, uint64_t step, uint32_t micro_batch) {
+  return Trace::Scope(channel.options().trace, {"decode"}, step, static_cast<int>(micro_batch));
+}
+
+Status send_unless_empty(Channel& channel, const Channel::Message& message, Bytes bytes) {
+  return bytes.empty() ? Status::ok() : channel.send(message, std::move(bytes));
 }
 
 template <typename End>
@@ -45,11 +50,16 @@ NextBoundary::NextBoundary(Channel& channel, codec::SenderEnd& end, const Bounda
 
 Result<at::Tensor> NextBoundary::send_activation(uint64_t step, uint32_t micro_batch,
                                                  const at::Tensor& y_ND, const at::Tensor& ids) {
-  at::Tensor z_NR = end_.project(y_ND, inputs_of(ids).reshape({-1}));
-  Bytes payload = codec::pack_codes(ids, options_.shape.vocab_size);
   const uint8_t packing = wire_id(end_.activation());
-  const Bytes packed = end_.pack(z_NR.detach(), key_of(channel_, options_, step, micro_batch));
-  payload.insert(payload.end(), packed.begin(), packed.end());
+  at::Tensor z_NR;
+  Bytes payload;
+  {
+    const Trace::Scope scope = encoding(channel_, step, micro_batch);
+    z_NR = end_.project(y_ND, inputs_of(ids).reshape({-1}));
+    payload = codec::pack_codes(ids, options_.shape.vocab_size);
+    const Bytes packed = end_.pack(z_NR.detach(), key_of(channel_, options_, step, micro_batch));
+    payload.insert(payload.end(), packed.begin(), packed.end());
+  }
   const Status status = channel_.send({.kind = link::Kind::kActivation,
                                        .step = step,
                                        .micro_batch = micro_batch,
@@ -67,6 +77,7 @@ Result<at::Tensor> NextBoundary::recv_gradient(uint64_t step, uint32_t micro_bat
                                  .packing = wire_id(end_.gradient())};
   const auto payload = channel_.recv(message, end_.gradient_bytes(rows));
   if (!payload.is_ok()) return payload.status();
+  const Trace::Scope scope = decoding(channel_, step, micro_batch);
   auto grad_NR =
       end_.unpack_gradient(payload.value(), rows, key_of(channel_, options_, step, micro_batch));
   if (!grad_NR.is_ok()) return grad_NR.status().in(channel_.where(message, /*sending=*/false));
@@ -79,7 +90,7 @@ Status NextBoundary::check_basis(double orthogonality_error) const {
   // Written so that NaN fails.
   if (!held || orthogonality_error <= kMaxOrthogonalityError) return Status::ok();
   return Status(
-      Code::kCorrupt,
+      Code::kRefused,
       fmt::format("the basis of boundary {} is no longer orthonormal: max |A^T A - I| is "
                   "{:.2e}, the limit {:.0e}",
                   channel_.options().boundary, orthogonality_error, kMaxOrthogonalityError));
@@ -94,8 +105,12 @@ Status NextBoundary::recv_sync(uint64_t step) {
   return recv_sync_of(channel_, end_, {.kind = link::Kind::kBasisGradient, .step = step});
 }
 
-Status NextBoundary::send_sync(uint64_t step) {
-  return send_sync_of(channel_, end_, {.kind = link::Kind::kBasis, .step = step});
+Status NextBoundary::send_sync(uint64_t step, Bytes sync) {
+  return send_unless_empty(channel_, {.kind = link::Kind::kBasis, .step = step}, std::move(sync));
+}
+
+Status NextBoundary::send_resync(uint64_t step, Bytes sync) {
+  return channel_.send({.kind = link::Kind::kResync, .step = step}, std::move(sync));
 }
 
 PrevBoundary::PrevBoundary(Channel& channel, codec::ReceiverEnd& end,
@@ -112,6 +127,7 @@ Result<PrevBoundary::Activation> PrevBoundary::recv_activation(uint64_t step,
                                  .packing = wire_id(end_.activation())};
   const auto payload = channel_.recv(message, bytes_of_ids + end_.activation_bytes(shape.rows()));
   if (!payload.is_ok()) return payload.status();
+  const Trace::Scope scope = decoding(channel_, step, micro_batch);
   const std::string where = channel_.where(message, /*sending=*/false);
   const ByteSpan bytes(payload.value());
   const auto ids = codec::unpack_codes(bytes.first(static_cast<size_t>(bytes_of_ids)),
@@ -125,9 +141,14 @@ Result<PrevBoundary::Activation> PrevBoundary::recv_activation(uint64_t step,
 
 Status PrevBoundary::send_gradient(uint64_t step, uint32_t micro_batch, const at::Tensor& grad_NR) {
   const uint8_t packing = wire_id(end_.gradient());
+  Bytes payload;
+  {
+    const Trace::Scope scope = encoding(channel_, step, micro_batch);
+    payload = end_.pack_gradient(grad_NR, key_of(channel_, options_, step, micro_batch));
+  }
   return channel_.send(
       {.kind = link::Kind::kGradient, .step = step, .micro_batch = micro_batch, .packing = packing},
-      end_.pack_gradient(grad_NR, key_of(channel_, options_, step, micro_batch)));
+      std::move(payload));
 }
 
 Status PrevBoundary::recv_start() {
@@ -139,11 +160,20 @@ Status PrevBoundary::recv_start() {
 }
 
 Status PrevBoundary::send_sync(uint64_t step) {
-  return send_sync_of(channel_, end_, {.kind = link::Kind::kBasisGradient, .step = step});
+  return send_unless_empty(channel_, {.kind = link::Kind::kBasisGradient, .step = step},
+                           end_.sync(step));
 }
 
 Status PrevBoundary::recv_sync(uint64_t step) {
   return recv_sync_of(channel_, end_, {.kind = link::Kind::kBasis, .step = step});
+}
+
+Status PrevBoundary::recv_resync(uint64_t step, bool takes) {
+  const Channel::Message message{.kind = link::Kind::kResync, .step = step};
+  const auto payload =
+      channel_.recv_at_most(message, end_.basis_bytes() + end_.activation().most_announced_bytes());
+  if (!payload.is_ok() || !takes) return payload.status();
+  return end_.read_sync(payload.value(), step).in(channel_.where(message, /*sending=*/false));
 }
 
 }  // namespace mapl::pipeline

@@ -10,6 +10,7 @@
 #include "base/status.h"
 #include "codec/codec.h"
 #include "codec/codes.h"
+#include "pipeline/agreement.h"
 #include "pipeline/channel.h"
 #include "pipeline/vote.h"
 
@@ -51,12 +52,14 @@ class NextBoundary {
   // The gradient of z, [N, R].
   Result<at::Tensor> recv_gradient(uint64_t step, uint32_t micro_batch);
 
-  // kCorrupt when a basis that must be orthonormal is further from it than kMaxOrthogonalityError.
+  // kRefused when a basis that must be orthonormal is further from it than kMaxOrthogonalityError.
   Status check_basis(double orthogonality_error) const;
 
-  Status send_start();              // the basis that the run starts from
-  Status recv_sync(uint64_t step);  // the other end's, and takes it in (codec.h)
-  Status send_sync(uint64_t step);
+  Status send_start();                          // the basis that the run starts from
+  Status recv_sync(uint64_t step);              // the other end's, and takes it in (codec.h)
+  Status send_sync(uint64_t step, Bytes sync);  // what end().sync() gave; nothing when it is empty
+  // The same again after new links, whether or not it had arrived.
+  Status send_resync(uint64_t step, Bytes sync);
 
   Channel& channel() { return channel_; }
   codec::SenderEnd& end() { return end_; }
@@ -81,6 +84,7 @@ class PrevBoundary {
   Status recv_start();
   Status send_sync(uint64_t step);
   Status recv_sync(uint64_t step);
+  Status recv_resync(uint64_t step, bool takes);  // and takes it in, or drops it
 
   Channel& channel() { return channel_; }
   codec::ReceiverEnd& end() { return end_; }
@@ -99,7 +103,7 @@ uint64_t max_payload_bytes(const End& end, const MicroBatchShape& shape, int num
                            int64_t tied_bytes) {
   const int64_t ids = codec::code_bytes(shape.num_ids(), shape.vocab_size);
   return static_cast<uint64_t>(
-      std::max({ids + end.activation().most_packed_bytes(shape.rows(), end.width()),
+      std::max({kMaxOfferBytes, ids + end.activation().most_packed_bytes(shape.rows(), end.width()),
                 end.gradient().most_packed_bytes(shape.rows(), end.width()),
                 end.basis_bytes() + end.activation().most_announced_bytes(),
                 end.basis_bytes() + end.gradient().most_announced_bytes(), vote_bytes(num_stages),

@@ -43,8 +43,8 @@ TEST(Boundary, AnotherPackingThanAgreedIsRefused) {
 TEST(Boundary, ABasisThatDriftsIsRefusedUnlessItIsFree) {
   const TwoStages run;
   EXPECT_TRUE(run.stages[0]->next->check_basis(1e-6).is_ok());
-  EXPECT_EQ(run.stages[0]->next->check_basis(1.1e-6).code(), Code::kCorrupt);
-  EXPECT_EQ(run.stages[0]->next->check_basis(NAN).code(), Code::kCorrupt);
+  EXPECT_EQ(run.stages[0]->next->check_basis(1.1e-6).code(), Code::kRefused);
+  EXPECT_EQ(run.stages[0]->next->check_basis(NAN).code(), Code::kRefused);
   codec::Options free = test_codec();
   free.projector = "free";
   const TwoStages other(free);

@@ -21,6 +21,14 @@ class Stopwatch {
   int64_t start_ = now_ns();
 };
 
+link::Expected expected_of(const Channel::Message& message, int64_t payload_bytes) {
+  return {.kind = message.kind,
+          .step = message.step,
+          .micro_batch = message.micro_batch,
+          .payload_bytes = static_cast<uint64_t>(payload_bytes),
+          .packing = message.packing};
+}
+
 }  // namespace
 
 Traffic& Traffic::operator+=(const Traffic& other) {
@@ -44,6 +52,8 @@ int64_t Traffic::total() const {
 
 Status Channel::send(const Message& message, Bytes payload, int64_t token_id_bytes) {
   const Stopwatch watch(sending_seconds_);
+  const Trace::Scope scope(options_.trace, {"send", link::kind_name(message.kind)}, message.step,
+                           static_cast<int>(message.micro_batch));
   const auto bytes = static_cast<int64_t>(payload.size());
   link::Frame frame;
   frame.header.kind = message.kind;
@@ -58,7 +68,8 @@ Status Channel::send(const Message& message, Bytes payload, int64_t token_id_byt
   if (!status.is_ok()) {
     // A neighbour that gave up has said why before it went.
     const Status health = link_.health();
-    const Status& reason = health.code() == Code::kAborted ? health : status;
+    const bool has_said = health.code() == Code::kAborted || health.code() == Code::kEnded;
+    const Status& reason = has_said ? health : status;
     return reason.in(where(message, /*sending=*/true));
   }
   if (counting_) count(message.kind, bytes, token_id_bytes);
@@ -78,12 +89,19 @@ void Channel::count(link::Kind kind, int64_t bytes, int64_t token_id_bytes) {
 }
 
 Result<Bytes> Channel::recv(const Message& message, int64_t payload_bytes) {
+  return recv(message, expected_of(message, payload_bytes));
+}
+
+Result<Bytes> Channel::recv_at_most(const Message& message, int64_t payload_bytes) {
+  link::Expected expected = expected_of(message, payload_bytes);
+  expected.or_fewer_bytes = true;
+  return recv(message, expected);
+}
+
+Result<Bytes> Channel::recv(const Message& message, const link::Expected& expected) {
   const Stopwatch watch(waited_seconds_);
-  const link::Expected expected{.kind = message.kind,
-                                .step = message.step,
-                                .micro_batch = message.micro_batch,
-                                .payload_bytes = static_cast<uint64_t>(payload_bytes),
-                                .packing = message.packing};
+  const Trace::Scope scope(options_.trace, {"wait for", link::kind_name(message.kind)},
+                           message.step, static_cast<int>(message.micro_batch));
   const Deadline deadline = in_seconds(options_.timeout_seconds);
   while (true) {
     const Deadline look = std::min(deadline, in_seconds(kLookSeconds));
@@ -104,9 +122,10 @@ Result<Bytes> Channel::recv(const Message& message, int64_t payload_bytes) {
   }
 }
 
-void Channel::abort(uint64_t step, const std::string& why) noexcept try {
+void Channel::abort(uint64_t step, const std::string& why, bool is_final) noexcept try {
   link::Frame frame;
   frame.header.kind = link::Kind::kAbort;
+  frame.header.packing = is_final ? link::kFinalAbort : 0;
   frame.header.boundary = static_cast<uint16_t>(options_.boundary);
   frame.header.step = step;
   const std::string text = why.substr(0, link::kMaxAbortBytes);

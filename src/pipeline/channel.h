@@ -9,6 +9,7 @@
 #include "base/bytes.h"
 #include "base/status.h"
 #include "link/link.h"
+#include "pipeline/trace.h"
 
 namespace mapl::pipeline {
 
@@ -33,6 +34,7 @@ class Channel {
     int neighbour = 1;
     int boundary = 0;              // 0 between stages 0 and 1
     double timeout_seconds = 600;  // a live neighbour may take this long to compute
+    Trace* trace = nullptr;
   };
   // REQUIRES: link outlives the channel.
   Channel(link::Link& link, const Options& options) : link_(link), options_(options) {}
@@ -52,8 +54,12 @@ class Channel {
   // Waits for exactly this message with exactly this many bytes.
   Result<Bytes> recv(const Message& message, int64_t payload_bytes);
 
+  // The same with at most this many bytes.
+  Result<Bytes> recv_at_most(const Message& message, int64_t payload_bytes);
+
   // Tells the neighbour that this step has failed, if it still listens, and lets the words leave.
-  void abort(uint64_t step, const std::string& why) noexcept;
+  //   is_final  this stage ends; it does not wait for a new link
+  void abort(uint64_t step, const std::string& why, bool is_final) noexcept;
 
   // "stage 1: receiving activation of step 3, micro-batch 0, from stage 0"
   std::string where(const Message& message, bool sending) const;
@@ -67,6 +73,7 @@ class Channel {
   const Options& options() const { return options_; }
 
  private:
+  Result<Bytes> recv(const Message& message, const link::Expected& expected);
   void count(link::Kind kind, int64_t bytes, int64_t token_id_bytes);
 
   link::Link& link_;

@@ -66,7 +66,7 @@ TEST(Channel, ErrorsSayStageNeighbourStepMicroBatchAndDirection) {
 
 TEST(Channel, AnAbortEndsTheWaitWithThePeersWords) {
   Pair pair;
-  pair.first->abort(4, "the disk is full");
+  pair.first->abort(4, "the disk is full", false);
   const auto payload = pair.second->recv({.kind = kActivation, .step = 4}, 10);
   EXPECT_EQ(payload.status().code(), Code::kAborted);
   EXPECT_NE(payload.status().message().find("the disk is full"), std::string::npos);
@@ -78,9 +78,9 @@ TEST(Channel, AFailureOfTheOtherNeighbourEndsTheWait) {
   Channel middle(*towards_0.second_link, {.stage = 1, .neighbour = 0, .timeout_seconds = 60});
   Channel other(*towards_2.first_link, {.stage = 1, .neighbour = 2});
   middle.watch(&other);
-  towards_2.second->abort(4, "stage 2 ran out of memory");
+  towards_2.second->abort(4, "stage 2 ran out of memory", true);
   const auto payload = middle.recv({.kind = kActivation, .step = 4}, 10);
-  EXPECT_EQ(payload.status().code(), Code::kAborted);
+  EXPECT_EQ(payload.status().code(), Code::kEnded);
   EXPECT_NE(payload.status().message().find("link to stage 2"), std::string::npos)
       << payload.status().message();
   EXPECT_NE(payload.status().message().find("ran out of memory"), std::string::npos);

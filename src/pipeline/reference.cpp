@@ -57,17 +57,19 @@ Result<Reference::Outcome> Reference::train(math::Optimizer& optimizer, int num_
     if (!status.is_ok()) return status;
   }
   std::optional<TiedHead> tied;
+  at::Tensor tied_sum;
   if (options_.tied_head) {
     math::NamedTensors both = pieces_.front().stage->parameters();
     const auto& last = pieces_.back().stage->parameters();
     both.insert(both.end(), last.begin(), last.end());
     tied.emplace(both, nullptr, nullptr, 0);
-    const Status status = tied->exchange(step);
-    if (!status.is_ok()) return status;
+    const auto sum = tied->exchange(step);
+    if (!sum.is_ok()) return sum.status();
+    tied_sum = sum.value();
   }
   for_each_held(&math::HeldWeight::before_optimizer);
   outcome.squared_norm = optimizer.add_squared_norm(0);
-  if (tied) tied->share();
+  if (tied) tied->share(tied_sum);
   optimizer.step(lr_factor, math::clip_scale(outcome.squared_norm, options_.max_norm));
   for_each_held(&math::HeldWeight::after_optimizer);
   for (size_t i = 0; i + 1 < pieces_.size(); ++i) {

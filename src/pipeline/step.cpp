@@ -36,9 +36,26 @@ class CountingOff {
 
 }  // namespace
 
+Steps Transaction::offers() const {
+  switch (phase) {
+    case Phase::kOpen:
+      return {finished};
+    case Phase::kVoted:
+      return {finished, finished + 1};
+    case Phase::kApplied:
+      return {finished + 1};
+  }
+  return {};
+}
+
 Step::Step(model::Stage& stage, Worker& worker, math::Optimizer& optimizer, PrevBoundary* prev,
-           NextBoundary* next, const Options& options)
-    : worker_(worker), optimizer_(optimizer), prev_(prev), next_(next), options_(options) {
+           NextBoundary* next, Transaction& transaction, const Options& options)
+    : worker_(worker),
+      optimizer_(optimizer),
+      prev_(prev),
+      next_(next),
+      transaction_(transaction),
+      options_(options) {
   if (options.tied_bytes > 0) {
     tied_.emplace(stage.parameters(), prev ? &prev->channel() : nullptr,
                   next ? &next->channel() : nullptr, options.tied_bytes);
@@ -54,23 +71,30 @@ Result<Step::Outcome> Step::train(const std::vector<Action>& actions, uint64_t s
 // ON ABORT: whatever happens inside, the neighbours hear of it before this stage leaves.
 Result<Step::Outcome> Step::guard(uint64_t step, const std::function<Result<Outcome>()>& body) try {
   auto outcome = body();
-  if (!outcome.is_ok()) {
-    abort_ends();
-    abort(step, outcome.status().message());
+  if (outcome.is_ok()) {
+    transaction_.unreported = {};
+    counted_ = reported_.traffic;
+  } else {
+    if (transaction_.phase == Transaction::Phase::kOpen) abort_ends();
+    transaction_.unreported += measured().traffic - counted_;
+    abort(step, outcome.status());
   }
   return outcome;
 } catch (const RunError& error) {
-  const Status status = error.status().in(fmt::format("stage {}: step {}", options_.stage, step));
-  abort(step, status.message());
-  return status;
+  // A value that cannot be sent: it would be the same another time.
+  const Status status(Code::kRefused, error.status().message());
+  abort(step, status.in(fmt::format("stage {}: step {}", options_.stage, step)));
+  return status.in(fmt::format("stage {}: step {}", options_.stage, step));
 } catch (const std::exception& error) {
-  abort(step, fmt::format("stage {}: step {}: {}", options_.stage, step, error.what()));
+  abort(step,
+        {Code::kRefused, fmt::format("stage {}: step {}: {}", options_.stage, step, error.what())});
   throw;
 }
 
 Result<Step::Outcome> Step::try_train(const std::vector<Action>& actions, uint64_t step,
                                       double divisor, double lr_factor, const BatchSource& batches,
                                       bool wants_stop) {
+  transaction_.finished = step;
   optimizer_.zero_grad();
   for_each_held(&math::HeldWeight::zero_grad);
   const auto loss = worker_.run(actions, step, divisor, batches);
@@ -84,8 +108,9 @@ Result<Step::Outcome> Step::try_train(const std::vector<Action>& actions, uint64
     if (!status.is_ok()) return status;
   }
   if (tied_) {
-    const Status status = tied_->exchange(step);
-    if (!status.is_ok()) return status;
+    const auto sum = tied_->exchange(step);
+    if (!sum.is_ok()) return sum.status();
+    transaction_.tied_sum = sum.value();
   }
   for_each_held(&math::HeldWeight::before_optimizer);
   auto voted = vote(step, loss.value(), wants_stop, /*trained=*/true);
@@ -103,6 +128,7 @@ Result<Step::Outcome> Step::try_train(const std::vector<Action>& actions, uint64
 Result<Step::Outcome> Step::validate(const std::vector<Action>& actions, uint64_t step,
                                      double divisor, const BatchSource& batches) {
   const CountingOff off(prev_, next_);
+  const Trace::Scope scope(options_.trace, {"validation"}, step);
   return guard(step, [&]() -> Result<Outcome> {
     const auto loss = worker_.run(actions, step, divisor, batches);
     if (!loss.is_ok()) return loss.status();
@@ -113,9 +139,10 @@ Result<Step::Outcome> Step::validate(const std::vector<Action>& actions, uint64_
   });
 }
 
-void Step::abort(uint64_t step, const std::string& why) noexcept {
-  if (prev_) prev_->channel().abort(step, why);
-  if (next_) next_->channel().abort(step, why);
+void Step::abort(uint64_t step, const Status& why) noexcept {
+  const bool is_final = why.code() == Code::kRefused || why.code() == Code::kEnded;
+  if (prev_) prev_->channel().abort(step, why.message(), is_final);
+  if (next_) next_->channel().abort(step, why.message(), is_final);
 }
 
 Result<Vote> Step::vote(uint64_t step, double loss, bool wants_stop, bool trained) {
@@ -129,7 +156,7 @@ Result<Vote> Step::vote(uint64_t step, double loss, bool wants_stop, bool traine
     if (!theirs.is_ok()) return theirs.status();
     if (theirs.value().state_hash != next_->end().state_hash()) {
       return Status(
-          Code::kCorrupt,
+          Code::kRefused,
           fmt::format("stage {}: step {}: the two ends of boundary {} no longer hold the "
                       "same basis ({:016x} here, {:016x} at stage {})",
                       options_.stage, step, next_->channel().options().boundary,
@@ -144,6 +171,7 @@ Result<Vote> Step::vote(uint64_t step, double loss, bool wants_stop, bool traine
     if (!held.is_ok()) return held.in(fmt::format("stage {}: step {}", options_.stage, step));
   }
   if (trained) {
+    transaction_.phase = Transaction::Phase::kVoted;
     const double before = vote.squared_norm;
     vote.squared_norm = optimizer_.add_squared_norm(before);
     own.squared_norm = optimizer_.add_squared_norm(0);
@@ -155,6 +183,8 @@ Result<Vote> Step::vote(uint64_t step, double loss, bool wants_stop, bool traine
       Traffic& traffic = vote.reports.front().traffic;
       traffic.sync_bytes += vote_bytes(static_cast<int>(vote.reports.size()));
       traffic.header_bytes += link::kHeaderBytes;
+      reported_.traffic.sync_bytes += vote_bytes(static_cast<int>(vote.reports.size()));
+      reported_.traffic.header_bytes += link::kHeaderBytes;
     }
     vote.state_hash = prev_->end().state_hash();
     const Status status = channel.send(message, encode(vote));
@@ -173,11 +203,13 @@ Result<Commit> Step::commit(uint64_t step, const Vote& vote) {
     if (!decided.is_ok()) return decided.status();
     commit = decided.value();
   } else if (!std::isfinite(vote.loss) || !std::isfinite(vote.squared_norm)) {
-    return Status(Code::kCorrupt,
+    return Status(Code::kRefused,
                   fmt::format("step {}: loss {} with gradient norm {} is not finite; lower the "
                               "learning rates, set training.max_norm, or look at the data",
                               step, vote.loss, std::sqrt(vote.squared_norm)));
   }
+  // INVARIANT: decided, and kept, before anybody can hear of it.
+  transaction_.commit = commit;
   // WHY here: the stages after this one start their optimisers while this one runs its own.
   if (next_) {
     const Status status = next_->channel().send(message, encode(commit));
@@ -187,20 +219,64 @@ Result<Commit> Step::commit(uint64_t step, const Vote& vote) {
 }
 
 Status Step::apply(uint64_t step, double lr_factor, const Commit& commit) {
-  const int64_t start = now_ns();
-  if (tied_) tied_->share();
-  optimizer_.step(lr_factor, math::clip_scale(commit.squared_norm, options_.max_norm));
-  for_each_held(&math::HeldWeight::after_optimizer);
-  optimizer_seconds_ += 1e-9 * static_cast<double>(now_ns() - start);
+  apply_own(step, lr_factor, commit);
   if (next_) {
-    const Status status = next_->send_sync(step);
+    const Status status = next_->send_sync(step, transaction_.sync);
     if (!status.is_ok()) return status;
-    next_->end().commit();
   }
   if (prev_) {
     const Status status = prev_->recv_sync(step);
     if (!status.is_ok()) return status;
-    prev_->end().commit();
+    finish();
+  }
+  return Status::ok();
+}
+
+// All of a step that needs nobody else.
+void Step::apply_own(uint64_t step, double lr_factor, const Commit& commit) {
+  const int64_t start = now_ns();
+  const Trace::Scope scope(options_.trace, {"optimiser"}, step);
+  transaction_.commit = commit;
+  if (tied_) tied_->share(transaction_.tied_sum);
+  optimizer_.step(lr_factor, math::clip_scale(commit.squared_norm, options_.max_norm));
+  for_each_held(&math::HeldWeight::after_optimizer);
+  optimizer_seconds_ += 1e-9 * static_cast<double>(now_ns() - start);
+  if (next_) {
+    transaction_.sync = next_->end().sync(step);
+    next_->end().commit();
+  }
+  transaction_.phase = Transaction::Phase::kApplied;
+  if (!prev_) finish();
+}
+
+void Step::finish() {
+  if (prev_) prev_->end().commit();
+  ++transaction_.finished;
+  transaction_.phase = Transaction::Phase::kOpen;
+}
+
+Status Step::settle(uint64_t finished, const Commit& commit, double lr_factor) {
+  using Phase = Transaction::Phase;
+  if (finished > transaction_.finished) {
+    MAPL_CHECK(transaction_.phase != Phase::kOpen && finished == transaction_.finished + 1,
+               "step {} was not offered", finished);
+    if (transaction_.phase == Phase::kVoted) apply_own(finished - 1, lr_factor, commit);
+  } else {
+    MAPL_CHECK(transaction_.phase != Phase::kApplied && finished == transaction_.finished,
+               "step {} was not offered", finished);
+    abort_ends();
+    transaction_.phase = Phase::kOpen;
+  }
+  if (finished == 0) return Status::ok();
+  const bool awaits = transaction_.phase == Phase::kApplied;
+  if (next_) {
+    const Status status = next_->send_resync(finished - 1, transaction_.sync);
+    if (!status.is_ok()) return status;
+  }
+  if (prev_) {
+    const Status status = prev_->recv_resync(finished - 1, awaits);
+    if (!status.is_ok()) return status;
+    if (awaits) finish();
   }
   return Status::ok();
 }
@@ -216,20 +292,27 @@ void Step::abort_ends() {
   if (next_) next_->end().abort();
 }
 
-StageReport Step::report() {
+StageReport Step::measured() const {
   StageReport total;
   total.compute_seconds = worker_.compute_seconds() + optimizer_seconds_;
-  for (Channel* channel :
+  for (const Channel* channel :
        {prev_ ? &prev_->channel() : nullptr, next_ ? &next_->channel() : nullptr}) {
     if (channel == nullptr) continue;
     total.waited_seconds += channel->waited_seconds();
     total.sending_seconds += channel->sending_seconds();
     total.traffic += channel->traffic();
   }
+  return total;
+}
+
+StageReport Step::report() {
+  const StageReport total = measured();
   StageReport own = total;
   own.compute_seconds -= reported_.compute_seconds;
   own.waited_seconds -= reported_.waited_seconds;
   own.sending_seconds -= reported_.sending_seconds;
+  own.traffic = total.traffic - counted_;
+  own.traffic += transaction_.unreported;
   own.peak_rss_bytes = peak_rss_bytes();
   if (next_) {
     own.energy_kept = next_->end().energy_kept();

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+
 #include "pipeline/two_stages_for_test.h"
 
 namespace mapl::pipeline {
@@ -42,8 +44,8 @@ TEST(Step, BytesThatCrossAreTheDeclaredOnes) {
   auto outcomes = run.train(0);
   ASSERT_TRUE(outcomes[0]->is_ok());
   const int64_t rows = kTestShape.rows();
-  const Traffic& forth = run.stages[0]->channel.traffic();
-  const Traffic& back = run.stages[1]->channel.traffic();
+  const Traffic& forth = run.stages[0]->channel->traffic();
+  const Traffic& back = run.stages[1]->channel->traffic();
   EXPECT_EQ(forth.activation_bytes, kTestMicroBatches * rows * 4 * 4);         // rank 4, float32
   EXPECT_EQ(forth.token_id_bytes, kTestMicroBatches * ((2 * 6 * 6 + 7) / 8));  // 6 bits an id
   EXPECT_EQ(forth.sync_bytes, kCommitBytes + 16 * 4 * 4);                      // and the basis
@@ -107,7 +109,7 @@ TEST(Step, ValidationChangesNothingAndIsNotCounted) {
   TwoStages run;
   ASSERT_TRUE(run.train(0)[0]->is_ok());
   const auto before = run.stages[0]->values();
-  const int64_t bytes = run.stages[0]->channel.traffic().total();
+  const int64_t bytes = run.stages[0]->channel->traffic().total();
   std::array<double, 2> losses{};
   for (int round = 0; round < 2; ++round) {
     std::array<std::jthread, 2> threads;
@@ -122,8 +124,101 @@ TEST(Step, ValidationChangesNothingAndIsNotCounted) {
   }
   EXPECT_GT(losses[0], 0);
   EXPECT_EQ(losses[0], losses[1]);
-  EXPECT_EQ(run.stages[0]->channel.traffic().total(), bytes);
+  EXPECT_EQ(run.stages[0]->channel->traffic().total(), bytes);
   expect_same(before, run.stages[0]->values());
+}
+
+// A link that breaks before its n-th frame leaves.
+class CutLink : public link::Link {
+ public:
+  CutLink(std::unique_ptr<link::Link> inner, int frames)
+      : inner_(std::move(inner)), left_(frames) {}
+
+  Status send(link::Frame frame, Deadline deadline) override {
+    if (left_-- <= 0) inner_->close();
+    return inner_->send(std::move(frame), deadline);
+  }
+  Result<link::Frame> recv(Deadline deadline) override { return inner_->recv(deadline); }
+  Status health() override { return inner_->health(); }
+  Status flush(Deadline deadline) override { return inner_->flush(deadline); }
+  void close() noexcept override { inner_->close(); }
+
+ private:
+  std::unique_ptr<link::Link> inner_;
+  std::atomic<int> left_;
+};
+
+template <typename Each>
+void on_both(const Each& each) {
+  std::array<std::jthread, 2> threads;
+  for (int k = 0; k < 2; ++k) threads[k] = std::jthread([&, k] { each(k); });
+}
+
+// The weights after three steps, when stage `cut`'s link breaks before it has sent `frames`.
+//   cuts  counts the failures
+std::vector<at::Tensor> after_three_steps(const codec::Options& codec, int cut, int frames,
+                                          int& cuts) {
+  TwoStages run(codec);
+  const auto connect = [&](int limit) {
+    run.links = TwoStages::make_links();
+    run.links[cut] = std::make_unique<CutLink>(std::move(run.links[cut]), limit);
+    for (int k = 0; k < 2; ++k) run.stages[k]->connect(*run.links[k]);
+  };
+  connect(frames);
+  const auto unfinished = [](const TestStage& stage) { return stage.transaction.finished < 3; };
+  while (unfinished(*run.stages[0]) || unfinished(*run.stages[1])) {
+    std::array<bool, 2> failed{};
+    on_both([&](int k) {
+      TestStage& stage = *run.stages[k];
+      while (unfinished(stage) && !failed[k]) failed[k] = !stage.train(test_ids).is_ok();
+      if (failed[k]) run.links[k]->close();
+    });
+    if (!failed[0] && !failed[1]) break;
+    EXPECT_LE(++cuts, 2);
+    connect(1 << 20);
+    on_both([&](int k) {
+      const Status status = run.stages[k]->rejoin();
+      EXPECT_TRUE(status.is_ok()) << status.to_string();
+    });
+    EXPECT_EQ(run.stages[0]->transaction.finished, run.stages[1]->transaction.finished);
+  }
+  std::vector<at::Tensor> values = run.stages[0]->values();
+  for (at::Tensor& value : run.stages[1]->values()) values.push_back(std::move(value));
+  EXPECT_EQ(run.stages[0]->sender->state_hash(), run.stages[1]->receiver->state_hash());
+  return values;
+}
+
+// Wherever the link breaks, what comes of it is what would have come anyway.
+TEST(Step, ACutAtAnyFrameChangesNothing) {
+  const codec::Options rvq{.projector = "stiefel",
+                           .rank = 4,
+                           .anchor = "none",
+                           .activation = "rvq",
+                           .gradient = "rvq",
+                           .rvq_group_size = 2,
+                           .rvq_entries = 8,
+                           .rvq_warmup_steps = 2};
+  const codec::Options feedback{.projector = "identity",
+                                .anchor = "none",
+                                .activation = "topk",
+                                .gradient = "topk",
+                                .topk = 3,
+                                .topk_feedback = true};
+  for (const codec::Options& codec : {rvq, feedback}) {
+    int cuts = 0;
+    const auto expected = after_three_steps(codec, 0, 1 << 20, cuts);
+    ASSERT_EQ(cuts, 0);
+    for (const int stage : {0, 1}) {
+      for (int frames = 0;; ++frames) {
+        int seen = 0;
+        expect_same(after_three_steps(codec, stage, frames, seen), expected);
+        if (seen == 0) break;  // all frames left
+        ++cuts;
+        ASSERT_LT(frames, 50);
+      }
+    }
+    EXPECT_GE(cuts, 2 * 3 * (kTestMicroBatches + 1));
+  }
 }
 
 }  // namespace

@@ -28,8 +28,12 @@ TiedHead::TiedHead(const math::NamedTensors& parameters, Channel* prev, Channel*
   }
 }
 
-Status TiedHead::exchange(uint64_t step) {
-  if (!embedding_.defined() && !head_.defined()) return hand_on(step);
+Result<at::Tensor> TiedHead::exchange(uint64_t step) {
+  if (!embedding_.defined() && !head_.defined()) {
+    const Status handed = hand_on(step);
+    if (!handed.is_ok()) return handed;
+    return at::Tensor();
+  }
   const Channel::Message message{.kind = link::Kind::kTiedGradient, .step = step};
   at::Tensor embedding_grad = embedding_.defined() ? embedding_.grad() : at::Tensor();
   at::Tensor head_grad = head_.defined() ? head_.grad() : at::Tensor();
@@ -42,14 +46,14 @@ Status TiedHead::exchange(uint64_t step) {
     if (!bytes.is_ok()) return bytes.status();
     (embedding_.defined() ? head_grad : embedding_grad) = tensor_of(bytes.value(), own);
   }
-  sum_ = embedding_grad + head_grad;
-  if (embedding_.defined()) embedding_.mutable_grad() = sum_;
+  const at::Tensor sum = embedding_grad + head_grad;
+  if (embedding_.defined()) embedding_.mutable_grad() = sum;
   if (head_.defined()) head_.mutable_grad() = at::Tensor();
-  return Status::ok();
+  return sum;
 }
 
-void TiedHead::share() {
-  if (head_.defined()) head_.mutable_grad() = sum_;
+void TiedHead::share(const at::Tensor& sum) {
+  if (head_.defined()) head_.mutable_grad() = sum;
 }
 
 Status TiedHead::hand_on(uint64_t step) {

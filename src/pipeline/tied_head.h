@@ -24,16 +24,16 @@ class TiedHead {
 
   // After the last backward. The sum then stands in the embedding's gradient; the head's is
   // undefined until share(), so that the matrix counts once in the norm.
-  Status exchange(uint64_t step);
+  //   returns  the sum; undefined on a stage that holds neither copy
+  Result<at::Tensor> exchange(uint64_t step);
   // Before the optimiser: the head's gradient is the sum too.
-  void share();
+  void share(const at::Tensor& sum);
 
  private:
   Status hand_on(uint64_t step);
 
   at::Tensor embedding_;  // undefined where it does not live
   at::Tensor head_;
-  at::Tensor sum_;
   Channel* prev_;
   Channel* next_;
   int64_t bytes_;

@@ -22,9 +22,10 @@ TEST(TiedHead, OneProcessAddsTheHalvesAndCountsTheMatrixOnce) {
   const at::Tensor head = with_grad(1, 0.7);
   TiedHead tied({{"model.embed_tokens.weight", embedding}, {"lm_head.weight", head}}, nullptr,
                 nullptr, 24);
-  ASSERT_TRUE(tied.exchange(0).is_ok());
+  const auto sum = tied.exchange(0);
+  ASSERT_TRUE(sum.is_ok());
   EXPECT_FALSE(head.grad().defined());
-  tied.share();
+  tied.share(sum.value());
   EXPECT_TRUE(torch::equal(head.grad(), embedding.grad()));
   EXPECT_TRUE(torch::equal(head.grad(), torch::full({3, 2}, 0.1f) + torch::full({3, 2}, 0.7f)));
 }
@@ -39,14 +40,15 @@ TEST(TiedHead, ThreeStagesHoldTheSameSumAtBothEnds) {
   TiedHead first({{"model.embed_tokens.weight", embedding}}, nullptr, &c01, 24);
   TiedHead middle({}, &c10, &c12, 24);
   TiedHead last({{"lm_head.weight", head}}, &c21, nullptr, 24);
-  std::vector<Status> statuses(3);
+  std::vector<Result<at::Tensor>> sums(3, Status(Code::kClosed, "not yet"));
   {
-    const std::jthread a([&] { statuses[0] = first.exchange(5); });
-    const std::jthread b([&] { statuses[1] = middle.exchange(5); });
-    const std::jthread c([&] { statuses[2] = last.exchange(5); });
+    const std::jthread a([&] { sums[0] = first.exchange(5); });
+    const std::jthread b([&] { sums[1] = middle.exchange(5); });
+    const std::jthread c([&] { sums[2] = last.exchange(5); });
   }
-  for (const Status& status : statuses) EXPECT_TRUE(status.is_ok()) << status.to_string();
-  last.share();
+  for (const auto& sum : sums) ASSERT_TRUE(sum.is_ok()) << sum.status().to_string();
+  EXPECT_FALSE(sums[1].value().defined());
+  last.share(sums[2].value());
   EXPECT_TRUE(torch::equal(head.grad(), torch::full({3, 2}, 0.1f) + torch::full({3, 2}, 0.7f)));
   EXPECT_TRUE(torch::equal(head.grad(), embedding.grad()));
 }

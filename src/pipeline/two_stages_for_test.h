@@ -39,28 +39,54 @@ inline at::Tensor test_ids(int micro_batch) {
 
 struct TestStage {
   TestStage(int index, link::Link& link, const codec::Options& codec)
-      : channel(link, {.stage = index, .neighbour = 1 - index, .timeout_seconds = 20}),
+      : index(index),
+        boundary{.shape = kTestShape, .codec = codec, .seed = 1},
         model({.config = test_config(), .span = {index, 1}, .seed = 1}) {
-    const BoundaryOptions boundary{.shape = kTestShape, .codec = codec, .seed = 1};
-    const codec::EndOptions end{.codec = codec, .boundary = 1, .hidden_size = 16, .seed = 1};
+    const codec::EndOptions end{
+        .codec = codec, .boundary = 1, .hidden_size = 16, .rows = kTestShape.rows(), .seed = 1};
     std::vector<math::Parameter> parameters;
     if (index == 0) {
       sender = std::make_unique<codec::SenderEnd>(end);
-      next.emplace(channel, *sender, boundary);
       parameters = sender->parameters();
     } else {
       receiver = std::make_unique<codec::ReceiverEnd>(end);
-      prev.emplace(channel, *receiver, boundary);
+      parameters = receiver->parameters();
     }
     for (const auto& [name, value] : model.parameters()) {
       parameters.push_back({name, value, math::Rule::kAdamW});
     }
     optimizer.emplace(parameters, math::Optimizer::Options{});
+    actions = make_schedule("1f1b", 2, kTestMicroBatches).stages[static_cast<size_t>(index)];
+    connect(link);
+  }
+
+  void connect(link::Link& link) {
+    channel = std::make_unique<Channel>(
+        link, Channel::Options{.stage = index, .neighbour = 1 - index, .timeout_seconds = 20});
+    if (index == 0) {
+      next.emplace(*channel, *sender, boundary);
+    } else {
+      prev.emplace(*channel, *receiver, boundary);
+    }
     worker.emplace(model, prev ? &*prev : nullptr, next ? &*next : nullptr,
                    Worker::Options{.shape = kTestShape});
     step.emplace(model, *worker, *optimizer, prev ? &*prev : nullptr, next ? &*next : nullptr,
-                 Step::Options{.stage = index, .num_stages = 2});
-    actions = make_schedule("1f1b", 2, kTestMicroBatches).stages[static_cast<size_t>(index)];
+                 transaction, Step::Options{.stage = index, .num_stages = 2});
+  }
+
+  Result<Step::Outcome> train(const BatchSource& ids, bool wants_stop = false) {
+    return step->train(actions, transaction.finished, kTestTokens, /*lr_factor=*/1, ids,
+                       wants_stop);
+  }
+
+  // Over new links: to where both stages can go on from.
+  Status rejoin() {
+    const auto resume = agree(prev ? channel.get() : nullptr, next ? channel.get() : nullptr,
+                              transaction.offers(), [&](uint64_t finished) {
+                                return Resume{.finished = finished, .commit = transaction.commit};
+                              });
+    if (!resume.is_ok()) return resume.status();
+    return step->settle(resume.value().finished, resume.value().commit, /*lr_factor=*/1);
   }
 
   std::vector<at::Tensor> values() const {
@@ -71,7 +97,9 @@ struct TestStage {
     return copies;
   }
 
-  Channel channel;
+  int index;
+  BoundaryOptions boundary;
+  std::unique_ptr<Channel> channel;
   model::Stage model;
   std::unique_ptr<codec::SenderEnd> sender;
   std::unique_ptr<codec::ReceiverEnd> receiver;
@@ -79,16 +107,14 @@ struct TestStage {
   std::optional<NextBoundary> next;
   std::optional<math::Optimizer> optimizer;
   std::optional<Worker> worker;
+  Transaction transaction;
   std::optional<Step> step;
   std::vector<Action> actions;
 };
 
 struct TwoStages {
   explicit TwoStages(const codec::Options& codec = test_codec()) {
-    auto [a, b] = link::make_inproc_pair({.peer = "stage 1", .max_payload_bytes = 1 << 16},
-                                         {.peer = "stage 0", .max_payload_bytes = 1 << 16});
-    links[0] = std::move(a);
-    links[1] = std::move(b);
+    links = make_links();
     for (int k = 0; k < 2; ++k) stages[k] = std::make_unique<TestStage>(k, *links[k], codec);
   }
 
@@ -107,6 +133,12 @@ struct TwoStages {
       }
     }
     return outcomes;
+  }
+
+  static std::array<std::unique_ptr<link::Link>, 2> make_links() {
+    auto [a, b] = link::make_inproc_pair({.peer = "stage 1", .max_payload_bytes = 1 << 16},
+                                         {.peer = "stage 0", .max_payload_bytes = 1 << 16});
+    return {std::move(a), std::move(b)};
   }
 
   std::array<std::unique_ptr<link::Link>, 2> links;

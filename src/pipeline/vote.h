@@ -26,7 +26,7 @@ struct StageReport {
   double waited_seconds = 0;           // this step: for neighbours
   double sending_seconds = 0;          // this step: blocked by a full send queue
   int64_t peak_rss_bytes = 0;
-  Traffic traffic;  // since the start, this vote included
+  Traffic traffic;  // since the report before, this vote included
 };
 static_assert(sizeof(StageReport) == 120, "wire layout");
 

@@ -45,7 +45,10 @@ Status Worker::perform(const Action& action, Run& run) {
     }
     case Op::kForward:
       if (!prev_) flight.ids = run.batches(action.micro_batch);
-      forward(flight, run);
+      {
+        const Trace::Scope scope(options_.trace, {"forward"}, run.step, action.micro_batch);
+        forward(flight, run);
+      }
       if (!run.trains && !next_) in_flight_.erase(action.micro_batch);
       return Status::ok();
     case Op::kSendActivation: {
@@ -62,8 +65,10 @@ Status Worker::perform(const Action& action, Run& run) {
       flight.grad = grad.value().to(options_.device);
       return Status::ok();
     }
-    case Op::kBackward:
+    case Op::kBackward: {
+      const Trace::Scope scope(options_.trace, {"backward"}, run.step, action.micro_batch);
       backward(flight);
+    }
       if (!prev_) in_flight_.erase(action.micro_batch);
       return Status::ok();
     case Op::kSendGradient: {

@@ -26,6 +26,7 @@ class Worker {
   struct Options {
     MicroBatchShape shape;
     std::string device = "cpu";
+    Trace* trace = nullptr;
   };
   // prev and next are null at the ends of the pipeline. REQUIRES: all outlive the worker.
   Worker(model::Stage& stage, PrevBoundary* prev, NextBoundary* next, const Options& options);

@@ -223,14 +223,19 @@ std::vector<Field> link_fields(Recipe& recipe) {
        &l.connect_seconds,
        "how long a stage waits at the start for its neighbours to be there",
        {.least = 0.001, .shared = kLocal}},
+      {"rejoin_seconds",
+       &l.rejoin_seconds,
+       "how long a stage waits for a neighbour that was lost to come back",
+       {.least = 0.001, .shared = kLocal}},
       {"timeout_seconds",
        &l.timeout_seconds,
        "a neighbour that lives may compute this long",
        {.least = 0.001, .shared = kLocal}},
       {"stages",
        &l.stages,
-       "for runs across machines: an {endpoint, public_key} for each stage; empty: all stages on "
-       "this machine",
+       "for runs across machines: an {endpoint, next_endpoint, public_key} for each stage; empty: "
+       "all "
+       "stages on this machine",
        {.shared = kLocal}},
   };
 }

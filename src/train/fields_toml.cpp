@@ -13,6 +13,14 @@ struct Overloaded : Lambdas... {
   using Lambdas::operator()...;
 };
 
+struct PeerKey {
+  const char* name;
+  std::string Recipe::Peer::*member;
+};
+constexpr PeerKey kPeerKeys[] = {{"endpoint", &Recipe::Peer::endpoint},
+                                 {"next_endpoint", &Recipe::Peer::next_endpoint},
+                                 {"public_key", &Recipe::Peer::public_key}};
+
 bool assign_peers(std::vector<Recipe::Peer>& target, const toml::array& values) {
   std::vector<Recipe::Peer> peers;
   for (const toml::node& value : values) {
@@ -21,8 +29,11 @@ bool assign_peers(std::vector<Recipe::Peer>& target, const toml::array& values) 
     Recipe::Peer& peer = peers.emplace_back();
     for (const auto& [key, node] : *table) {
       const auto text = node.value_exact<std::string>();
-      if (!text || (key.str() != "endpoint" && key.str() != "public_key")) return false;
-      (key.str() == "endpoint" ? peer.endpoint : peer.public_key) = *text;
+      const auto target =
+          std::find_if(std::begin(kPeerKeys), std::end(kPeerKeys),
+                       [&key = key](const PeerKey& known) { return key.str() == known.name; });
+      if (!text || target == std::end(kPeerKeys)) return false;
+      peer.*target->member = *text;
     }
   }
   target = peers;
@@ -85,11 +96,16 @@ std::string to_toml(const Field& field) {
                  },
                  [](const std::vector<Recipe::Peer>* peers) {
                    std::vector<std::string> items;
-                   for (const Recipe::Peer& peer : *peers)
-                     items.push_back(
-                         fmt::format("{{endpoint = {}, public_key = {}}}",
-                                     to_toml(toml::value<std::string>(peer.endpoint)),
-                                     to_toml(toml::value<std::string>(peer.public_key))));
+                   for (const Recipe::Peer& peer : *peers) {
+                     std::vector<std::string> keys;
+                     for (const PeerKey& key : kPeerKeys) {
+                       const std::string& text = peer.*key.member;
+                       if (text.empty()) continue;
+                       keys.push_back(fmt::format("{} = {}", key.name,
+                                                  to_toml(toml::value<std::string>(text))));
+                     }
+                     items.push_back(fmt::format("{{{}}}", fmt::join(keys, ", ")));
+                   }
                    return fmt::format("[{}]", fmt::join(items, ", "));
                  },
                  [](const double* value) {

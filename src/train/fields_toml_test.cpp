@@ -66,12 +66,13 @@ TEST(FieldsToml, GiveBackTextAndLists) {
     EXPECT_EQ(there_and_back(value), value);
   EXPECT_EQ(there_and_back(std::vector<int64_t>{}), std::vector<int64_t>{});
   EXPECT_EQ(there_and_back(std::vector<int64_t>{3, 1}), (std::vector<int64_t>{3, 1}));
-  const auto peers =
-      there_and_back(std::vector<Recipe::Peer>{{"tcp://a:1", "k\"1"}, {"tcp://b:1", ""}});
+  const auto peers = there_and_back(std::vector<Recipe::Peer>{
+      {.endpoint = "tcp://a:1", .public_key = "k\"1"}, {.next_endpoint = "tcp://b:1"}});
   ASSERT_EQ(peers.size(), 2u);
   EXPECT_EQ(peers[0].endpoint, "tcp://a:1");
   EXPECT_EQ(peers[0].public_key, "k\"1");
-  EXPECT_EQ(peers[1].endpoint, "tcp://b:1");
+  EXPECT_EQ(peers[1].next_endpoint, "tcp://b:1");
+  EXPECT_EQ(peers[1].endpoint, "");
 }
 
 }  // namespace

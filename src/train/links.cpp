@@ -13,6 +13,7 @@ namespace mapl::train {
 namespace {
 
 constexpr double kGoodbyeSeconds = 5;
+constexpr double kLookSeconds = 0.2;  // how often a wait looks at whether it should stop
 
 link::LinkOptions link_options(int neighbour, uint64_t max_payload_bytes) {
   return {.peer = fmt::format("stage {}", neighbour), .max_payload_bytes = max_payload_bytes};
@@ -32,20 +33,19 @@ StageLinks shaped(const Recipe& recipe, StageLinks links) {
 
 // One of the two links, not waited for.
 std::unique_ptr<link::ZmqLink> start_link(const Recipe& recipe, int stage, int neighbour,
-                                          uint64_t max_payload_bytes, link::ZmqContext& context,
+                                          link::LinkOptions link, link::ZmqContext& context,
                                           const std::optional<link::CurveIdentity>& identity) {
-  const int binder = std::max(stage, neighbour);
-  const std::string& endpoint = recipe.link.stages.at(static_cast<size_t>(binder)).endpoint;
-  if (endpoint.empty()) {
-    throw UserError(
-        fmt::format("link.stages[{}].endpoint is missing: stage {} listens there for "
-                    "stage {}; write tcp://host:port",
-                    binder, binder, binder - 1));
-  }
+  // The later stage of a boundary listens, or, where it has no endpoint, the earlier.
+  const auto& stages = recipe.link.stages;
+  const Recipe::Peer& later = stages.at(static_cast<size_t>(std::max(stage, neighbour)));
+  const Recipe::Peer& earlier = stages.at(static_cast<size_t>(std::min(stage, neighbour)));
+  const bool later_listens = !later.endpoint.empty();
+  const std::string& endpoint = later_listens ? later.endpoint : earlier.next_endpoint;
+  link.peer = fmt::format("stage {}", neighbour);
   return context.start(
-      {.link = link_options(neighbour, max_payload_bytes),
+      {.link = std::move(link),
        .endpoint = endpoint,
-       .bind = stage == binder,
+       .bind = later_listens == (stage > neighbour),
        .own = identity,
        .peer_public_key = recipe.link.stages[static_cast<size_t>(neighbour)].public_key});
 }
@@ -68,25 +68,51 @@ void check_identity(const Recipe& recipe, int stage,
   }
 }
 
+Status wait_connected(link::ZmqLink& link, Deadline deadline, const std::stop_token& stop) {
+  while (true) {
+    const Status status = link.wait_connected(std::min(deadline, in_seconds(kLookSeconds)));
+    if (status.is_ok() || Clock::now() >= deadline) return status;
+    if (stop.stop_requested())
+      return {Code::kClosed, "asked to stop while waiting for a neighbour"};
+    if (status.code() == Code::kTimeout) continue;
+    const bool strangers = status.code() == Code::kRefused && link.health().is_ok();
+    if (!strangers) return status;
+  }
+}
+
 }  // namespace
 
-Result<StageLinks> open_links(const Recipe& recipe, int stage, Assembly& assembly,
-                              link::ZmqContext& context,
-                              const std::optional<link::CurveIdentity>& identity) {
-  check_identity(recipe, stage, identity);
+LinkLimits limits_of(const Recipe& recipe, Assembly& assembly) {
+  LinkLimits limits;
+  if (assembly.prev_end() != nullptr) {
+    limits.max_prev_payload_bytes = prev_payload_limit(recipe, assembly);
+  }
+  if (assembly.next_end() != nullptr) {
+    limits.max_next_payload_bytes = next_payload_limit(recipe, assembly);
+  }
+  return limits;
+}
+
+Result<StageLinks> open_links(const Recipe& recipe, int stage, const LinkLimits& limits,
+                              link::ZmqContext& context, const OpenOptions& options) {
+  check_identity(recipe, stage, options.identity);
   std::unique_ptr<link::ZmqLink> prev, next;
   if (stage > 0) {
-    prev = start_link(recipe, stage, stage - 1, prev_payload_limit(recipe, assembly), context,
-                      identity);
+    prev = start_link(recipe, stage, stage - 1,
+                      {.max_payload_bytes = limits.max_prev_payload_bytes,
+                       .max_queued_bytes = limits.max_queued_bytes},
+                      context, options.identity);
   }
   if (stage + 1 < recipe.pipeline.stages) {
-    next = start_link(recipe, stage, stage + 1, next_payload_limit(recipe, assembly), context,
-                      identity);
+    next = start_link(recipe, stage, stage + 1,
+                      {.max_payload_bytes = limits.max_next_payload_bytes,
+                       .max_queued_bytes = limits.max_queued_bytes},
+                      context, options.identity);
   }
-  const Deadline deadline = in_seconds(recipe.link.connect_seconds);
+  const Deadline deadline = in_seconds(options.seconds);
   for (link::ZmqLink* link : {prev.get(), next.get()}) {
     if (link == nullptr) continue;
-    const Status status = link->wait_connected(deadline);
+    const Status status = wait_connected(*link, deadline, options.stop);
     if (!status.is_ok()) return status.in(fmt::format("stage {}", stage));
   }
   return shaped(recipe, {std::move(prev), std::move(next)});

@@ -3,6 +3,7 @@
 
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <vector>
 
@@ -20,15 +21,23 @@ struct StageLinks {
   std::unique_ptr<link::Link> next;  // null on the last
 };
 
-// Both links of one stage over ZeroMQ, at the endpoints of recipe.link.stages: stage k binds its
-// own, stage k - 1 connects to it. Returns when both neighbours are there.
-//   identity  this stage's keys; needed when the recipe names public keys
-//   ERRORS    UserError: endpoints or keys that cannot be used; Status: a neighbour that does not
-//   come, or
-//             that is another
-Result<StageLinks> open_links(const Recipe& recipe, int stage, Assembly& assembly,
-                              link::ZmqContext& context,
-                              const std::optional<link::CurveIdentity>& identity);
+// Both links of one stage over ZeroMQ, at the endpoints of recipe.link.stages: one end of each
+// boundary binds, the other connects outward. Returns when both neighbours are there.
+//   ERRORS  UserError: endpoints or keys that cannot be used; Status: a neighbour that does not
+//           come, or that is another; kClosed when asked to stop
+struct LinkLimits {
+  uint64_t max_prev_payload_bytes = 0;  // of the link towards stage 0
+  uint64_t max_next_payload_bytes = 0;
+  uint64_t max_queued_bytes = link::LinkOptions().max_queued_bytes;
+};
+LinkLimits limits_of(const Recipe& recipe, Assembly& assembly);
+struct OpenOptions {
+  std::optional<link::CurveIdentity> identity;  // this stage's keys, when the recipe names any
+  double seconds = 60;                          // to wait for the neighbours
+  std::stop_token stop;
+};
+Result<StageLinks> open_links(const Recipe& recipe, int stage, const LinkLimits& limits,
+                              link::ZmqContext& context, const OpenOptions& options);
 
 // Which stage a launcher has made of this process.
 //   ERRORS  UserError: no launcher, or one that has started another number of stages

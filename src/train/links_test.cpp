@@ -15,7 +15,8 @@ std::string refusal(const Recipe& recipe, const std::optional<link::CurveIdentit
   Assembly assembly(recipe, 1);
   link::ZmqContext context;
   try {
-    (void)open_links(recipe, 1, assembly, context, identity);
+    (void)open_links(recipe, 1, limits_of(recipe, assembly), context,
+                     {.identity = identity, .seconds = 1});
   } catch (const UserError& error) {
     return error.what();
   }
@@ -48,12 +49,41 @@ TEST(Links, KeysMustBelongToTheRecipe) {
   EXPECT_NE(wrong.find(own.public_key), std::string::npos) << wrong;
 }
 
-TEST(Links, AStageWithoutAnEndpointIsNamed) {
+// Stage 1 sits behind a router: it can reach others and nobody can reach it.
+TEST(Links, EitherEndOfABoundaryMayListen) {
+  const SmallRun small;
+  Recipe recipe = small.recipe({"pipeline.stages=3", "link.kind=zmq"});
+  const LocalEndpoints places(3);
+  recipe.link.stages = {
+      {.next_endpoint = places.peers()[0].endpoint}, {}, {.endpoint = places.peers()[2].endpoint}};
+  std::vector<Status> statuses(3);
+  {
+    std::vector<std::jthread> threads;
+    for (int k = 0; k < 3; ++k) {
+      threads.emplace_back([&, k] {
+        Assembly assembly(recipe, k);
+        link::ZmqContext context;
+        auto links = open_links(recipe, k, limits_of(recipe, assembly), context, {});
+        statuses[static_cast<size_t>(k)] = links.status();
+        if (links.is_ok()) say_goodbye(links.value());
+      });
+    }
+  }
+  for (const Status& status : statuses) EXPECT_TRUE(status.is_ok()) << status.to_string();
+}
+
+TEST(Links, AWaitForANeighbourEndsWhenAskedTo) {
   const SmallRun small;
   Recipe recipe = small.recipe({"pipeline.stages=2", "link.kind=zmq"});
-  recipe.link.stages = {{}, {}};
-  const std::string why = refusal(recipe, std::nullopt);
-  EXPECT_NE(why.find("link.stages[1].endpoint is missing"), std::string::npos) << why;
+  const LocalEndpoints places(2);
+  recipe.link.stages = places.peers();
+  Assembly assembly(recipe, 0);
+  link::ZmqContext context;
+  std::stop_source stop;
+  stop.request_stop();
+  const auto links =
+      open_links(recipe, 0, limits_of(recipe, assembly), context, {.stop = stop.get_token()});
+  EXPECT_EQ(links.status().code(), Code::kClosed);
 }
 
 TEST(Links, ALaunchMustHaveAProcessForEachStage) {

@@ -1,7 +1,7 @@
 #include "train/metrics.h"
 
 #include <fmt/format.h>
-#include <torch/version.h>
+#include <torch/torch.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -17,6 +17,10 @@ namespace mapl::train {
 namespace {
 
 using Json = nlohmann::ordered_json;
+
+constexpr const char* kTotals = "metrics.totals";
+constexpr int64_t kNumTotals = 7;
+constexpr const char* kStarted = "started";
 
 double unix_seconds() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
@@ -61,15 +65,76 @@ void add_stages(Json& line, const std::vector<pipeline::StageReport>& reports) {
 }  // namespace
 
 Metrics::Metrics(const Recipe& recipe, const std::string& folder)
-    : recipe_(recipe), folder_(folder), file_(folder + "/metrics.jsonl", std::ios::trunc) {
-  if (!file_) {
-    throw UserError("cannot write " + folder + "/metrics.jsonl; choose another --run folder");
+    : recipe_(recipe), folder_(folder) {
+  open();
+  std::ifstream events(folder_ + "/events.jsonl");
+  for (std::string line; std::getline(events, line);) {
+    totals_.recoveries += line.find(kStarted) == std::string::npos;
   }
 }
 
+void Metrics::open() {
+  file_ = std::ofstream(folder_ + "/metrics.jsonl", std::ios::app);
+  if (file_) return;
+  throw UserError("cannot write " + folder_ + "/metrics.jsonl; choose another --run folder");
+}
+
+void Metrics::go_back(int64_t steps, const math::NamedTensors& state) {
+  const int64_t recoveries = totals_.recoveries;
+  totals_ = {.steps = steps, .recoveries = recoveries};
+  for (const auto& [name, value] : state) {
+    if (name != kTotals || value.numel() != kNumTotals) continue;
+    const auto* numbers = value.data_ptr<double>();
+    totals_.seconds = numbers[0];
+    totals_.orthogonality_error = numbers[1];
+    int64_t* counts[] = {&totals_.traffic.activation_bytes, &totals_.traffic.gradient_bytes,
+                         &totals_.traffic.token_id_bytes, &totals_.traffic.sync_bytes,
+                         &totals_.traffic.header_bytes};
+    for (size_t i = 0; i < std::size(counts); ++i) *counts[i] = std::llround(numbers[2 + i]);
+  }
+  file_.close();
+  const std::string path = folder_ + "/metrics.jsonl";
+  std::string kept;
+  std::ifstream old(path);
+  for (std::string line; std::getline(old, line);) {
+    const Json json = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+    // A line that a killed process left half written is of no step.
+    if (json.is_object() && json.value("step", steps + 1) <= steps) kept += line + "\n";
+  }
+  checkpoint::AtomicFile file(path);
+  file.write(std::as_bytes(std::span(kept)));
+  file.commit();
+  open();
+}
+
+math::NamedTensors Metrics::state() const {
+  const pipeline::Traffic& traffic = totals_.traffic;
+  const std::vector<double> numbers = {totals_.seconds,
+                                       totals_.orthogonality_error,
+                                       static_cast<double>(traffic.activation_bytes),
+                                       static_cast<double>(traffic.gradient_bytes),
+                                       static_cast<double>(traffic.token_id_bytes),
+                                       static_cast<double>(traffic.sync_bytes),
+                                       static_cast<double>(traffic.header_bytes)};
+  return {{kTotals, torch::tensor(numbers, torch::kDouble)}};
+}
+
+void Metrics::log_join(int64_t step, const std::string& why) {
+  const std::string path = folder_ + "/events.jsonl";
+  const bool is_first = !std::filesystem::exists(path);
+  totals_.recoveries += is_first ? 0 : 1;
+  const Json line = {{"event", is_first      ? kStarted
+                               : why.empty() ? "resumed"
+                                             : "recovered"},
+                     {"step", step},
+                     {"why", why},
+                     {"_timestamp", unix_seconds()}};
+  std::ofstream(path, std::ios::app) << line.dump() << std::endl;
+}
+
 void Metrics::log(const StepInfo& info, const pipeline::Step::Outcome& outcome) {
-  const pipeline::Traffic before = totals_.traffic;
-  totals_.traffic = sum(outcome.reports);
+  const pipeline::Traffic traffic = sum(outcome.reports);
+  totals_.traffic += traffic;
   totals_.peak_rss_bytes.clear();
   for (const auto& report : outcome.reports) {
     totals_.peak_rss_bytes.push_back(report.peak_rss_bytes);
@@ -97,7 +162,7 @@ void Metrics::log(const StepInfo& info, const pipeline::Step::Outcome& outcome) 
       static_cast<double>(recipe_.training.global_batch_size * recipe_.training.sequence_length) /
       info.seconds;
   line["step_seconds"] = info.seconds;
-  add_traffic(line, totals_.traffic - before);
+  add_traffic(line, traffic);
   line["orthogonality_error"] = orthogonality_error;
   line["bubble_fraction"] = 1 - compute_seconds / (num_stages * info.seconds);
   line["lr"] = info.lr_factor * recipe_.optimizer.muon_lr;
@@ -144,7 +209,7 @@ void Metrics::write_summary(double validation_loss) const {
   add_traffic(summary, traffic);
   summary["peak_rss_bytes"] = totals_.peak_rss_bytes;
   summary["orthogonality_error_max"] = totals_.orthogonality_error;
-  summary["recoveries"] = 0;
+  summary["recoveries"] = totals_.recoveries;
   summary["mapl_version"] = kVersion;
   summary["libtorch_version"] = TORCH_VERSION;
   summary["machine"] = machine_name();

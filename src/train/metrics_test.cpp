@@ -23,7 +23,7 @@ TEST(Metrics, LinesAreDifferencesAndTotalsAreSums) {
   Metrics metrics(recipe, small.folder());
   metrics.log({.step = 1, .seconds = 0.5, .lr_factor = 1}, outcome_with(100));
   metrics.log({.step = 2, .seconds = 0.5, .lr_factor = 1, .validation_loss = 1.5},
-              outcome_with(300));
+              outcome_with(200));
   const auto lines = json_lines(small.folder() + "/metrics.jsonl");
   ASSERT_EQ(lines.size(), 2u);
   EXPECT_EQ(lines[0]["activation_bytes"], 400);
@@ -47,6 +47,35 @@ TEST(Metrics, OnlyDueStepsAreLogged) {
   ASSERT_EQ(lines.size(), 2u);
   EXPECT_EQ(lines[0]["step"], 4);
   EXPECT_EQ(lines[1]["step"], 6);
+}
+
+TEST(Metrics, GoingBackForgetsWhatCameAfter) {
+  const SmallRun small;
+  const Recipe recipe = small.recipe();
+  math::NamedTensors then;
+  {
+    Metrics metrics(recipe, small.folder());
+    metrics.go_back(0, {});
+    metrics.log_join(0, "");
+    for (int64_t step = 1; step <= 3; ++step) {
+      metrics.log({.step = step, .seconds = 1, .lr_factor = 1}, outcome_with(100));
+      if (step == 2) then = metrics.state();
+    }
+  }
+  std::ofstream(small.folder() + "/metrics.jsonl", std::ios::app) << "{\"step\": 4, \"los";
+  Metrics metrics(recipe, small.folder());
+  metrics.go_back(2, then);
+  metrics.log_join(2, "");
+  EXPECT_EQ(metrics.totals().seconds, 2);
+  EXPECT_EQ(metrics.totals().traffic.activation_bytes, 800);
+  EXPECT_EQ(metrics.totals().recoveries, 1);
+  metrics.log({.step = 3, .seconds = 1, .lr_factor = 1}, outcome_with(100));
+  const auto lines = json_lines(small.folder() + "/metrics.jsonl");
+  ASSERT_EQ(lines.size(), 3u);
+  for (size_t i = 0; i < 3; ++i) EXPECT_EQ(lines[i]["step"], i + 1);
+  metrics.go_back(0, {});
+  EXPECT_TRUE(json_lines(small.folder() + "/metrics.jsonl").empty());
+  EXPECT_EQ(metrics.totals().traffic.activation_bytes, 0);
 }
 
 TEST(Metrics, AFolderThatCannotBeWrittenIsTheUsersError) {

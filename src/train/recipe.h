@@ -64,8 +64,9 @@ struct Recipe {
   codec::Options boundary;
 
   struct Peer {
-    std::string endpoint;    // tcp://host:port that the stage listens at
-    std::string public_key;  // CURVE, Z85; secrets never stand in a recipe
+    std::string endpoint;       // tcp://host:port that the stage listens at, for the one before it
+    std::string next_endpoint;  // the same for the one after it, which then needs none
+    std::string public_key;     // CURVE, Z85; secrets never stand in a recipe
   };
   struct Link {
     std::string kind = "zmq";         // zmq, c10d: a process per stage; inproc: a thread each
@@ -73,6 +74,7 @@ struct Recipe {
     double bandwidth_mbps = 0.0;      // of each direction of each boundary; 0 = not limited
     double latency_ms = 0.0;          // one way
     std::string meter = "pipelined";  // pipelined, serial
+    double rejoin_seconds = 600.0;    // how long to wait for a neighbour that was lost
     double connect_seconds = 60.0;    // how long to wait at the start for the neighbours
     double timeout_seconds = 600.0;   // a neighbour that lives may compute this long
     std::vector<Peer> stages;         // one each, for runs across machines; empty: this machine

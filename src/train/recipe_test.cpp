@@ -176,8 +176,10 @@ TEST(Recipe, IsItsOwnPrint) {
   recipe.data.train = "odd \"name\" \\ \n\xc3\xa9/*.bin";
   recipe.pipeline.layers_per_stage = {1, 3, 2, 2};
   recipe.boundary.projector = "frozen";
-  recipe.link.stages = {
-      {"tcp://a:1", ""}, {"tcp://b:1", std::string(40, 'k')}, {"tcp://c:1", ""}, {"tcp://d:1", ""}};
+  recipe.link.stages = {{.endpoint = "tcp://a:1"},
+                        {.endpoint = "tcp://b:1", .public_key = std::string(40, 'k')},
+                        {.endpoint = "tcp://c:1"},
+                        {.endpoint = "tcp://d:1"}};
   EXPECT_EQ(diff(recipe, parse(print(recipe))), "");
   EXPECT_EQ(print(recipe), print(parse(print(recipe))));
 }

@@ -51,11 +51,16 @@ void check_link(const Recipe& recipe) {
           stages.size(), recipe.pipeline.stages);
   constexpr size_t kKeyLength = 40;  // 32 bytes in Z85
   for (size_t i = 0; i < stages.size(); ++i) {
-    const bool listens = i > 0;  // stage 0 only connects
-    require((!listens && stages[i].endpoint.empty()) ||
-                stages[i].endpoint.find("://") != std::string::npos,
-            "link.stages[{}].endpoint = \"{}\" must be an address, such as \"tcp://host:5555\"", i,
-            stages[i].endpoint);
+    for (const std::string& endpoint : {stages[i].endpoint, stages[i].next_endpoint}) {
+      require(endpoint.empty() || endpoint.find("://") != std::string::npos,
+              "link.stages[{}].endpoint = \"{}\" must be an address, such as \"tcp://host:5555\"",
+              i, endpoint);
+    }
+    require(i == 0 || !stages[i].endpoint.empty() || !stages[i - 1].next_endpoint.empty(),
+            "neither end of the boundary between stages {} and {} listens: give "
+            "link.stages[{}].endpoint, where stage {} listens for stage {}, or, if other machines "
+            "cannot reach it, link.stages[{}].next_endpoint, where stage {} listens for stage {}",
+            i - 1, i, i, i, i - 1, i - 1, i - 1, i);
     require(stages[i].public_key.empty() || stages[i].public_key.size() == kKeyLength,
             "link.stages[{}].public_key has {} characters, a key has {}: paste what `mapl keygen` "
             "printed as public",

@@ -126,7 +126,8 @@ TEST(Validate, RefusesToKeepOneCheckpoint) {
 TEST(Validate, RefusesEndpointsThatDoNotFit) {
   Recipe recipe;
   recipe.pipeline.stages = 2;
-  recipe.link.stages = {{"tcp://a:1", ""}, {"tcp://b:1", std::string(40, 'k')}};
+  recipe.link.stages = {{.endpoint = "tcp://a:1"},
+                        {.endpoint = "tcp://b:1", .public_key = std::string(40, 'k')}};
   EXPECT_EQ(refusal(recipe), "accepted");
 
   Recipe bad = recipe;
@@ -141,6 +142,14 @@ TEST(Validate, RefusesEndpointsThatDoNotFit) {
   bad = recipe;
   bad.link.stages[1].endpoint = "b:1";
   EXPECT_NE(refusal(bad).find("link.stages[1].endpoint = \"b:1\""), std::string::npos);
+  bad = recipe;
+  bad.link.stages[1].endpoint = "";
+  EXPECT_NE(refusal(bad).find("neither end of the boundary between stages 0 and 1 listens: give "
+                              "link.stages[1].endpoint"),
+            std::string::npos)
+      << refusal(bad);
+  bad.link.stages[0].next_endpoint = "tcp://a:2";
+  EXPECT_EQ(refusal(bad), "accepted");
   bad = recipe;
   bad.link.stages[1].public_key = "short";
   EXPECT_NE(refusal(bad).find("link.stages[1].public_key has 5 characters, a key has 40"),

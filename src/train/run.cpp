@@ -2,24 +2,35 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <sstream>
 
 #include "base/log.h"
 #include "checkpoint/file.h"
 #include "checkpoint/manifest.h"
 #include "train/metrics.h"
+#include "train/post_mortem.h"
 #include "train/progress.h"
+#include "train/saver.h"
 
 namespace mapl::train {
 namespace {
 
 namespace fs = std::filesystem;
 
-// The reports of a step, with the bytes as counted at a later moment.
+// A stage that fails this often without a step in between will not do better another time.
+constexpr int kMostFailuresInPlace = 20;
+
+// How long a stage that has finished waits for neighbours that broke off while all were leaving:
+// they may need it to finish too.
+constexpr double kFinishedPatience = 15;
+
+// The reports of a step with the bytes that validation's reports could tell of.
 std::vector<pipeline::StageReport> with_traffic_of(
     std::vector<pipeline::StageReport> reports, const std::vector<pipeline::StageReport>& later) {
-  for (size_t k = 0; k < reports.size(); ++k) reports[k].traffic = later[k].traffic;
+  for (size_t k = 0; k < reports.size(); ++k) reports[k].traffic += later[k].traffic;
   return reports;
 }
 
@@ -33,55 +44,192 @@ class Run {
         assembly_(assembly),
         trainer_(trainer),
         options_(options),
+        saver_({.root = checkpoint_root(recipe, options.folder),
+                .stage = stage,
+                .num_stages = recipe.pipeline.stages,
+                .keep_latest_k = recipe.checkpoint.keep_latest_k,
+                .metadata = {{"recipe_hash", fmt::format("{:016x}", hash(recipe))}}}),
         progress_(options.show_progress && stage == 0) {
+    forget_failure(options.folder, stage);
     if (stage == 0) metrics_.emplace(recipe, options.folder);
   }
 
-  Status run() {
-    const Status greeted = trainer_.greet();
-    if (!greeted.is_ok()) return greeted;
-    bool stop = false;
-    for (int64_t step = 0; step < recipe_.training.steps && !stop; ++step) {
-      const Status status = advance(step, stop);
-      if (!status.is_ok()) return status;
+  Status run() try {
+    std::string why;  // the session before failed
+    for (int failures = 0;; ++failures) {
+      const int64_t before = trainer_.finished_steps();
+      const Status status = session(why);
+      if (status.is_ok()) return status;
+      if (is_finished_ && !links_.prev && !links_.next) {
+        // All that this stage had to do is done and saved, and nobody has come who needs it.
+        spdlog::warn("{}; the run had come to its end", status.message());
+        return Status::ok();
+      }
+      if (!can_go_on(status)) return note(status);
+      if (trainer_.finished_steps() > before) failures = 0;
+      if (failures >= kMostFailuresInPlace) {
+        return note(status.in(fmt::format("failed {} times without a step in between", failures)));
+      }
+      why = status.message();
+      spdlog::warn("{}; waiting for the other stages to go on", why);
     }
-    return Status::ok();
+  } catch (const std::exception& error) {
+    const Status status(Code::kRefused, fmt::format("stage {}: {}", stage_, error.what()));
+    trainer_.give_up(note(status));
+    throw;
   }
 
  private:
-  Status advance(int64_t step, bool& stop);
+  // A step whose validation is owed.
+  struct Unlogged {
+    Metrics::StepInfo info;
+    pipeline::Step::Outcome outcome;
+  };
+
+  bool can_go_on(const Status& status) const {
+    const Code code = status.code();
+    return options_.open_links && code != Code::kRefused && code != Code::kEnded &&
+           code != Code::kClosed;
+  }
+  const Status& note(const Status& status) const {
+    note_failure(
+        options_.folder,
+        {.stage = stage_, .what = status.message(), .finished_steps = trainer_.finished_steps()});
+    return status;
+  }
+  // From new links to the end of the run or to a failure.
+  Status session(const std::string& why);
+  Status connect(bool is_first);
+  Status restore(uint64_t step);
+  Status advance(bool& stop);
+  Status validate();
   void log(const Metrics::StepInfo& info, const pipeline::Step::Outcome& outcome);
-  void save(int64_t step);
+  bool is_due(int64_t every, bool last) const {
+    return last || (every > 0 && trainer_.finished_steps() % every == 0);
+  }
+  void save();
 
   const Recipe& recipe_;
   int stage_;
   Assembly& assembly_;
   Trainer& trainer_;
   const RunOptions& options_;
+  StageLinks links_;
+  bool is_finished_ = false;  // at the end, everything saved; others may not be
+  Saver saver_;
   Progress progress_;
   std::optional<Metrics> metrics_;
+  std::optional<Unlogged> unlogged_;
 };
 
-Status Run::advance(int64_t step, bool& stop) {
+Status Run::connect(bool is_first) {
+  if (!options_.open_links) return Status::ok();
+  links_ = {};  // the other ends, and endpoints to bind again, are free before new ones are made
+  const double patience = is_finished_ ? std::min(kFinishedPatience, recipe_.link.rejoin_seconds)
+                          : is_first   ? recipe_.link.connect_seconds
+                                       : recipe_.link.rejoin_seconds;
+  auto links = options_.open_links(patience);
+  // A neighbour that does not come is not waited for again.
+  if (!links.is_ok()) return {Code::kRefused, links.status().message()};
+  links_ = std::move(links.value());
+  trainer_.connect(links_.prev.get(), links_.next.get());
+  return Status::ok();
+}
+
+Status Run::session(const std::string& why) {
+  const Status connected = connect(why.empty());
+  if (!connected.is_ok()) return connected;
+  saver_.wait();
+  Saved saved{.steps = saver_.steps(),
+              .restore = [this](uint64_t step) { return restore(step); },
+              .validates =
+                  [this](uint64_t step) {
+                    return unlogged_ && unlogged_->info.step == static_cast<int64_t>(step);
+                  }};
+  saved.steps.push_back(0);
+  const auto resume = trainer_.greet(saved);
+  if (!resume.is_ok()) return resume.status();
+  const int64_t from = trainer_.finished_steps();
+  if (metrics_) {
+    if (why.empty() && from == 0) metrics_->go_back(0, {});
+    metrics_->log_join(from, why);
+  }
+  if (from > 0) spdlog::info("stage {} goes on from step {}", stage_, from);
+
+  is_finished_ = false;
+  bool stop = resume.value().commit.stop;
+  if (resume.value().validates) {
+    const Status status = validate();
+    if (!status.is_ok()) return status;
+  }
+  while (trainer_.finished_steps() < recipe_.training.steps && !stop) {
+    const Status status = advance(stop);
+    if (!status.is_ok()) return status;
+  }
+  saver_.wait();
+  const auto steps = saver_.steps();
+  const auto finished = static_cast<uint64_t>(trainer_.finished_steps());
+  if (std::find(steps.begin(), steps.end(), finished) == steps.end()) save();
+  saver_.wait();
+  is_finished_ = true;
+  const Status parted = trainer_.part();
+  if (parted.is_ok()) say_goodbye(links_);
+  return parted;
+}
+
+Status Run::restore(uint64_t step) {
+  unlogged_.reset();
+  math::NamedTensors state;
+  if (step == 0) {
+    Assembly fresh(recipe_, stage_);
+    const std::string& from = recipe_.training.init_from;
+    if (!from.empty()) start_from(load_weights(from), from, stage_, fresh);
+    (void)assembly_.load(fresh.state());
+    trainer_.start_afresh();
+  } else {
+    auto loaded = saver_.load(step);
+    if (!loaded.is_ok()) return loaded.status();
+    state = std::move(loaded.value());
+    trainer_.load_state(state, static_cast<int64_t>(step));
+  }
+  if (metrics_) metrics_->go_back(static_cast<int64_t>(step), state);
+  return Status::ok();
+}
+
+Status Run::advance(bool& stop) {
+  const int64_t step = trainer_.finished_steps();
   const int64_t start = now_ns();
   auto outcome = trainer_.train(step, options_.stop.stop_requested());
   if (!outcome.is_ok()) return outcome.status();
-  Metrics::StepInfo info{.step = step + 1,
-                         .seconds = 1e-9 * static_cast<double>(now_ns() - start),
-                         .lr_factor = trainer_.lr_factor(step)};
   stop = outcome.value().stop;
-  const bool last = stop || info.step == recipe_.training.steps;
-  const auto due = [&](int64_t every) { return last || (every > 0 && info.step % every == 0); };
-  if (due(recipe_.checkpoint.interval)) save(info.step);
-  if (due(recipe_.validation.interval)) {
-    auto validated = trainer_.validate(info.step);
-    if (!validated.is_ok()) return validated.status();
-    info.validation_loss = validated.value().loss;
-    // Its reports know the bases of this step, which its own vote could not.
-    outcome.value().reports = with_traffic_of(outcome.value().reports, validated.value().reports);
+  const bool last = stop || step + 1 == recipe_.training.steps;
+  const Metrics::StepInfo info{.step = step + 1,
+                               .seconds = 1e-9 * static_cast<double>(now_ns() - start),
+                               .lr_factor = trainer_.lr_factor(step)};
+  if (is_due(recipe_.validation.interval, last)) {
+    if (stage_ == 0) unlogged_ = {info, std::move(outcome.value())};
+    const Status status = validate();
+    if (!status.is_ok()) return status;
+  } else if (stage_ == 0) {
+    log(info, outcome.value());
   }
-  if (stage_ == 0) log(info, outcome.value());
-  if (stage_ == 0 && last) metrics_->write_summary(*info.validation_loss);
+  // INVARIANT: what is saved of a step is in the metrics too: going back to it forgets nothing.
+  if (is_due(recipe_.checkpoint.interval, last)) save();
+  return Status::ok();
+}
+
+Status Run::validate() {
+  auto validated = trainer_.validate(trainer_.finished_steps());
+  if (!validated.is_ok()) return validated.status();
+  if (stage_ != 0) return Status::ok();
+  auto [info, outcome] = std::move(*unlogged_);
+  unlogged_.reset();
+  info.validation_loss = validated.value().loss;
+  outcome.reports = with_traffic_of(outcome.reports, validated.value().reports);
+  log(info, outcome);
+  if (outcome.stop || info.step == recipe_.training.steps) {
+    metrics_->write_summary(*info.validation_loss);
+  }
   return Status::ok();
 }
 
@@ -97,13 +245,45 @@ void Run::log(const Metrics::StepInfo& info, const pipeline::Step::Outcome& outc
                std::sqrt(outcome.squared_norm), info.seconds);
 }
 
-void Run::save(int64_t step) {
-  const std::string root = checkpoint_root(recipe_, options_.folder);
-  checkpoint::save_stage(root, step, stage_, recipe_.pipeline.stages, assembly_.state(),
-                         {{"recipe_hash", fmt::format("{:016x}", hash(recipe_))}});
-  if (recipe_.checkpoint.keep_latest_k > 0) {
-    checkpoint::prune(root, stage_, recipe_.checkpoint.keep_latest_k);
+void Run::save() {
+  const pipeline::Trace::Scope scope(options_.trace, {"checkpoint"},
+                                     static_cast<uint64_t>(trainer_.finished_steps()));
+  math::NamedTensors all = trainer_.state();
+  if (metrics_) {
+    for (auto& named : metrics_->state()) all.push_back(std::move(named));
   }
+  saver_.save(trainer_.finished_steps(), all);
+}
+
+// Of "key: a -> b" lines those of keys that a run keeps when it is resumed: what its weights and
+// its place in the data mean.
+std::string kept_by_a_run(const std::string& differences) {
+  std::string kept;
+  std::istringstream lines(differences);
+  for (std::string line; std::getline(lines, line);) {
+    for (const char* key : {"model.", "data.", "training.seed", "training.sequence_length"}) {
+      if (line.starts_with(key)) kept += (kept.empty() ? "" : "\n") + line;
+    }
+  }
+  return kept;
+}
+
+void write_recipe(const Recipe& recipe, const std::string& folder) {
+  const std::string text = print(recipe);
+  // Stages that share the folder may all be here at once, each with this recipe.
+  checkpoint::AtomicFile file(folder + "/recipe.toml", /*is_contended=*/true);
+  file.write(std::as_bytes(std::span(text)));
+  file.commit();
+}
+
+void make_run_folder(const Recipe& recipe, const std::string& folder) {
+  std::error_code error;
+  fs::create_directories(fs::path(folder) / "logs", error);
+  if (error) {
+    throw UserError("cannot make the run folder " + folder + ": " + error.message() +
+                    "; choose another with --run");
+  }
+  write_recipe(recipe, folder);
 }
 
 }  // namespace
@@ -113,30 +293,55 @@ Status run_stage(const Recipe& recipe, int stage, Assembly& assembly, Trainer& t
   return Run(recipe, stage, assembly, trainer, options).run();
 }
 
+std::string trace_path(const std::string& folder, int64_t stage) {
+  return fmt::format("{}/logs/stage-{}.trace.json", folder, stage);
+}
+
+void merge_run_traces(const std::string& folder, int64_t num_stages) {
+  std::vector<std::string> paths;
+  for (int64_t k = 0; k < num_stages; ++k) paths.push_back(trace_path(folder, k));
+  pipeline::merge_traces(paths, folder + "/trace.json");
+}
+
 std::string checkpoint_root(const Recipe& recipe, const std::string& run_folder) {
   return (fs::path(run_folder) / recipe.checkpoint.folder).string();
 }
 
 void create_run_folder(const Recipe& recipe, const std::string& folder) {
   if (fs::exists(fs::path(folder) / "metrics.jsonl")) {
-    throw UserError(folder + " already holds a run; choose another --run folder or remove it");
+    throw UserError(folder +
+                    " already holds a run; go on with it by --resume, choose another --run folder "
+                    "or remove it");
   }
-  ensure_run_folder(recipe, folder);
+  make_run_folder(recipe, folder);
+}
+
+void resume_run_folder(const Recipe& recipe, const std::string& folder) {
+  if (!checkpoint::latest_checkpoint(checkpoint_root(recipe, folder))) {
+    throw UserError("there is no checkpoint to resume from in " + checkpoint_root(recipe, folder) +
+                    "; start the run without --resume");
+  }
+  const std::string there = folder + "/recipe.toml";
+  if (fs::exists(there)) {
+    const std::string other = kept_by_a_run(diff(load_recipe(there), recipe));
+    if (!other.empty()) {
+      throw UserError(folder + " holds a run of another model or of other data:\n" + other);
+    }
+  }
+  std::error_code ignored;
+  fs::remove(folder + "/summary.json", ignored);
+  write_recipe(recipe, folder);
 }
 
 void ensure_run_folder(const Recipe& recipe, const std::string& folder) {
-  std::error_code error;
-  fs::create_directories(fs::path(folder) / "logs", error);
-  if (error) {
-    throw UserError("cannot make the run folder " + folder + ": " + error.message() +
-                    "; choose another with --run");
-  }
-  if (fs::exists(fs::path(folder) / "recipe.toml")) return;
-  const std::string text = print(recipe);
-  // Stages that share the folder may all be here at once, each with this recipe.
-  checkpoint::AtomicFile file(folder + "/recipe.toml", /*is_contended=*/true);
-  file.write({reinterpret_cast<const std::byte*>(text.data()), text.size()});
-  file.commit();
+  const std::string there = folder + "/recipe.toml";
+  if (!fs::exists(there)) return make_run_folder(recipe, folder);
+  const Recipe other = load_recipe(there);
+  if (hash(other) == hash(recipe)) return;
+  throw UserError(
+      fmt::format("{} holds a run of another recipe; choose another --run folder, or "
+                  "make the recipes equal:\n{}",
+                  folder, diff(other, recipe)));
 }
 
 math::NamedTensors load_weights(const std::string& path) {

@@ -1,11 +1,13 @@
 // A whole run of one stage: steps, validation, checkpoints, and on stage 0 the Run folder.
 #pragma once
 
+#include <functional>
 #include <stop_token>
 #include <string>
 
 #include "base/status.h"
 #include "train/assembly.h"
+#include "train/links.h"
 #include "train/trainer.h"
 
 namespace mapl::train {
@@ -14,9 +16,13 @@ struct RunOptions {
   std::string folder;          // of the run; exists
   bool show_progress = false;  // on stage 0, to stderr
   std::stop_token stop;        // asked to stop: the run ends after the step under way, saved
+  pipeline::Trace* trace = nullptr;
+  // Makes the links anew; empty when they cannot be: a failure then ends the run.
+  std::function<Result<StageLinks>(double seconds)> open_links = {};
 };
 
-// Greets, trains, validates, saves.
+// Greets, goes on from the latest step that all stages can go on from, trains, validates, saves.
+// After a failure of a link or a neighbour it makes new links and goes on (docs/recovery.md).
 //   returns  what ended the run early, if the world did
 //   ERRORS   UserError about data, weights to start from, or a folder that cannot be written
 Status run_stage(const Recipe& recipe, int stage, Assembly& assembly, Trainer& trainer,
@@ -25,11 +31,19 @@ Status run_stage(const Recipe& recipe, int stage, Assembly& assembly, Trainer& t
 // Where checkpoints of this run go.
 std::string checkpoint_root(const Recipe& recipe, const std::string& run_folder);
 
+// What a stage did, and when; all of them in one, <folder>/trace.json.
+std::string trace_path(const std::string& folder, int64_t stage);
+void merge_run_traces(const std::string& folder, int64_t num_stages);
+
 // Makes the folder and writes recipe.toml.
 //   ERRORS  UserError when it already holds a run.
 void create_run_folder(const Recipe& recipe, const std::string& folder);
-// The same for a stage that may share the folder with others of its run or have one of its own:
-// makes what is not there.
+// For a run that goes on in its folder, maybe with other keys: recipe.toml becomes this recipe.
+//   ERRORS  UserError when there is no checkpoint, or the run there is of another model.
+void resume_run_folder(const Recipe& recipe, const std::string& folder);
+// For a stage that may share the folder with others of its run or have one of its own: makes what
+// is not there.
+//   ERRORS  UserError when it holds a run of another recipe.
 void ensure_run_folder(const Recipe& recipe, const std::string& folder);
 
 // Weights of a Run, a checkpoint folder or a safetensors file.

@@ -90,8 +90,8 @@ TEST(Run, CountsWhatCrossesToTheByte) {
   EXPECT_EQ(summary["token_id_bytes"], messages * ((2 * 9 * 7 + 7) / 8));
   const int64_t votes = 3 * 32 + (1 + 2 + 3) * 120;
   EXPECT_EQ(summary["sync_bytes"], steps * (votes + boundaries * (24 + 2 * d * rank * 4)) +
-                                       boundaries * d * rank * 4);  // the start
-  EXPECT_EQ(summary["header_bytes"], 48 * (2 * messages + boundaries * (steps * 4 + 1)));
+                                       boundaries * (d * rank * 4 + 8 + 40));  // the start
+  EXPECT_EQ(summary["header_bytes"], 48 * (2 * messages + boundaries * (steps * 4 + 3)));
   const double full = 2.0 * boundaries * steps * 64 * d * 2;
   const double all = summary["activation_bytes"].get<double>() +
                      summary["gradient_bytes"].get<double>() +

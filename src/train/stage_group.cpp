@@ -48,8 +48,8 @@ StageGroup::StageGroup(const Recipe& recipe) : recipe_(recipe) {
   }
   for (int k = 0; k < num_stages; ++k) {
     const StageLinks& links = links_[static_cast<size_t>(k)];
-    trainers_.push_back(
-        std::make_unique<Trainer>(recipe_, k, assembly(k), links.prev.get(), links.next.get()));
+    trainers_.push_back(std::make_unique<Trainer>(recipe_, k, assembly(k)));
+    trainers_.back()->connect(links.prev.get(), links.next.get());
   }
 }
 
@@ -59,7 +59,8 @@ void StageGroup::open_zmq_links() {
   context_ = std::make_unique<link::ZmqContext>();
   links_.resize(assemblies_.size());
   for_each_stage(num_stages(), [&](int k) {
-    auto opened = open_links(recipe_, k, assembly(k), *context_, std::nullopt);
+    auto opened = open_links(recipe_, k, limits_of(recipe_, assembly(k)), *context_,
+                             {.seconds = recipe_.link.connect_seconds});
     if (!opened.is_ok()) throw RunError(opened.status());
     links_[static_cast<size_t>(k)] = std::move(opened.value());
   });
@@ -97,7 +98,7 @@ Status StageGroup::run(const Body& body) {
   Status first = Status::ok();
   for (const Status& status : statuses) {
     if (status.is_ok()) continue;
-    if (status.code() != Code::kAborted) return status;
+    if (status.code() != Code::kAborted && status.code() != Code::kEnded) return status;
     if (first.is_ok()) first = status;
   }
   return first;

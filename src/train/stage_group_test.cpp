@@ -33,10 +33,10 @@ TEST(StageGroup, AStageThatLeavesEndsTheStepOnAll) {
     StageGroup group(small.recipe({kind}));
     std::vector<std::string> words(4);
     const Status status = group.run([&](int stage, Assembly&, Trainer& trainer) {
-      const Status greeted = trainer.greet();
+      const Status greeted = trainer.greet().status();
       if (!greeted.is_ok()) return greeted;
       if (stage == 2) {
-        trainer.give_up(0, "stage 2: its machine is on fire");
+        trainer.give_up({Code::kIo, "stage 2: its machine is on fire"});
         return Status(Code::kIo, "its machine is on fire");
       }
       const auto outcome = trainer.train(0, false);

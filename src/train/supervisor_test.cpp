@@ -16,11 +16,21 @@ ChildProcess shell(const std::string& script) {
   return {.arguments = {"/bin/sh", "-c", script}, .environment = {}, .name = "child"};
 }
 
-TEST(Supervisor, AllWellIsZero) { EXPECT_EQ(supervise({shell("true"), shell("exit 0")}, {}), 0); }
+int supervised(const std::vector<ChildProcess>& children, std::stop_token stop = {},
+               double grace_seconds = 6) {
+  return supervise(children, stop, grace_seconds).exit_code;
+}
+
+TEST(Supervisor, TellsHowEachEnded) {
+  const auto ends = supervise({shell("true"), shell("kill -9 $$")}, {}).ends;
+  EXPECT_EQ(ends, (std::vector<std::string>{"exit code 0", "signal 9 (Killed)"}));
+}
+
+TEST(Supervisor, AllWellIsZero) { EXPECT_EQ(supervised({shell("true"), shell("exit 0")}, {}), 0); }
 
 TEST(Supervisor, GivesTheExitCodeOfTheFirstFailure) {
-  EXPECT_EQ(supervise({shell("true"), shell("exit 2")}, {}), 2);
-  EXPECT_EQ(supervise({shell("kill -9 $$")}, {}), 128 + 9);
+  EXPECT_EQ(supervised({shell("true"), shell("exit 2")}, {}), 2);
+  EXPECT_EQ(supervised({shell("kill -9 $$")}, {}), 128 + 9);
 }
 
 TEST(Supervisor, TheUsersMistakeIsTheCauseWhoeverFailsFirst) {
@@ -30,20 +40,21 @@ TEST(Supervisor, TheUsersMistakeIsTheCauseWhoeverFailsFirst) {
   ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
   // The reader sees the end of the file when the writer has ended, with the exit code 1.
   EXPECT_EQ(
-      supervise({shell("exec 3> " + fifo + "; exit 1"), shell("cat " + fifo + "; exit 2")}, {}), 2);
+      supervised({shell("exec 3> " + fifo + "; exit 1"), shell("cat " + fifo + "; exit 2")}, {}),
+      2);
   std::filesystem::remove_all(folder);
 }
 
 TEST(Supervisor, TheOthersDoNotOutliveAFailure) {
   const Deadline late = in_seconds(60);
-  EXPECT_EQ(supervise({shell("exit 3"), shell("exec tail -f /dev/null")}, {}, 0.05), 3);
+  EXPECT_EQ(supervised({shell("exit 3"), shell("exec tail -f /dev/null")}, {}, 0.05), 3);
   EXPECT_LT(Clock::now(), late);
 }
 
 TEST(Supervisor, PassesOnTheEnvironment) {
   ChildProcess child = shell("test \"$MAPL_TEST\" = yes");
   child.environment = {{"MAPL_TEST", "yes"}};
-  EXPECT_EQ(supervise({child}, {}), 0);
+  EXPECT_EQ(supervised({child}, {}), 0);
 }
 
 TEST(Supervisor, AWishToStopIsOneInterrupt) {
@@ -51,13 +62,31 @@ TEST(Supervisor, AWishToStopIsOneInterrupt) {
   stop.request_stop();
   // The child reports the interrupt as its exit code; it waits in the background so that sh can
   // trap.
-  EXPECT_EQ(
-      supervise({shell("trap 'kill $!; exit 42' INT; tail -f /dev/null & wait")}, stop.get_token()),
-      42);
+  EXPECT_EQ(supervised({shell("trap 'kill $!; exit 42' INT; tail -f /dev/null & wait")},
+                       stop.get_token()),
+            42);
+}
+
+TEST(Supervisor, AChildThatASignalEndsIsStartedAgain) {
+  std::string folder = (std::filesystem::temp_directory_path() / "mapl-test-XXXXXX").string();
+  ASSERT_NE(mkdtemp(folder.data()), nullptr);
+  // Each start adds a line; the third ends well, if it is not told otherwise.
+  ChildProcess child =
+      shell("echo x >> " + folder + "/starts; test -n \"$0\" -a \"$0\" != first -a $(wc -l < " +
+            folder + "/starts) -ge 3 || kill -9 $$");
+  child.restart = true;
+  child.first_arguments = {"first"};
+  EXPECT_EQ(supervised({child}, {}), 0);
+  child.arguments.back() = "kill -9 $$";
+  EXPECT_EQ(supervised({child}, {}), 128 + 9);  // but not for ever
+  child.arguments.back() = "exit 1";            // which it has given a reason for
+  EXPECT_EQ(supervised({child}, {}), 1);
+  std::filesystem::remove_all(folder);
 }
 
 TEST(Supervisor, AProgramThatIsNotThereFails) {
-  EXPECT_EQ(supervise({{.arguments = {"/nowhere/mapl"}, .environment = {}, .name = "x"}}, {}), 127);
+  EXPECT_EQ(supervised({{.arguments = {"/nowhere/mapl"}, .environment = {}, .name = "x"}}, {}),
+            127);
 }
 
 }  // namespace

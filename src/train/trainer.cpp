@@ -1,8 +1,12 @@
 #include "train/trainer.h"
 
 #include <fmt/format.h>
+#include <torch/torch.h>
+
+#include <algorithm>
 
 #include "base/check.h"
+#include "base/log.h"
 #include "link/hello.h"
 #include "pipeline/schedule_check.h"
 #include "train/batches.h"
@@ -11,53 +15,31 @@
 namespace mapl::train {
 namespace {
 
-constexpr double kGreetSeconds = 30;
+constexpr const char* kDataPosition = "data.position";
 
-pipeline::Channel::Options channel_options(const Recipe& recipe, int stage, int neighbour) {
+pipeline::Channel::Options channel_options(const Recipe& recipe, int stage, int neighbour,
+                                           pipeline::Trace* trace) {
   return {.stage = stage,
           .neighbour = neighbour,
           .boundary = std::min(stage, neighbour),
-          .timeout_seconds = recipe.link.timeout_seconds};
+          .timeout_seconds = recipe.link.timeout_seconds,
+          .trace = trace};
 }
 
 }  // namespace
 
-Trainer::Trainer(const Recipe& recipe, int stage, Assembly& assembly, link::Link* prev,
-                 link::Link* next)
+Trainer::Trainer(const Recipe& recipe, int stage, Assembly& assembly, pipeline::Trace* trace)
     : recipe_(recipe),
       stage_(stage),
+      assembly_(assembly),
+      trace_(trace),
       optimizer_(assembly.parameters(), optimizer_options(recipe)),
-      lr_schedule_(lr_schedule_options(recipe)),
-      prev_link_(prev),
-      next_link_(next) {
+      lr_schedule_(lr_schedule_options(recipe)) {
   const auto num_stages = static_cast<int>(recipe.pipeline.stages);
   if (stage == 0) {
     train_data_.emplace(open_training_data(recipe));
     validation_data_.emplace(open_validation_data(recipe));
   }
-  if (prev != nullptr) {
-    prev_channel_.emplace(*prev, channel_options(recipe, stage, stage - 1));
-    prev_.emplace(*prev_channel_, *assembly.prev_end(), boundary_options(recipe));
-  }
-  if (next != nullptr) {
-    next_channel_.emplace(*next, channel_options(recipe, stage, stage + 1));
-    next_.emplace(*next_channel_, *assembly.next_end(), boundary_options(recipe));
-  }
-  if (prev_channel_ && next_channel_) {
-    prev_channel_->watch(&*next_channel_);
-    next_channel_->watch(&*prev_channel_);
-  }
-  pipeline::PrevBoundary* prev_boundary = prev_ ? &*prev_ : nullptr;
-  pipeline::NextBoundary* next_boundary = next_ ? &*next_ : nullptr;
-  worker_.emplace(assembly.stage(), prev_boundary, next_boundary,
-                  pipeline::Worker::Options{.shape = micro_batch_shape(recipe),
-                                            .device = recipe.training.device});
-  step_.emplace(assembly.stage(), *worker_, optimizer_, prev_boundary, next_boundary,
-                pipeline::Step::Options{.stage = stage,
-                                        .num_stages = num_stages,
-                                        .max_norm = recipe.training.max_norm,
-                                        .tied_bytes = tied_bytes(recipe),
-                                        .held = &assembly.held()});
   const auto schedule =
       pipeline::make_schedule(recipe.pipeline.schedule, num_stages, num_micro_batches(recipe),
                               static_cast<int>(recipe.pipeline.in_flight));
@@ -70,7 +52,84 @@ Trainer::Trainer(const Recipe& recipe, int stage, Assembly& assembly, link::Link
                             .stages[static_cast<size_t>(stage)];
 }
 
-Status Trainer::greet() {
+void Trainer::connect(link::Link* prev, link::Link* next) {
+  // In the order of use: each holds references to those after it.
+  step_.reset();
+  worker_.reset();
+  prev_.reset();
+  next_.reset();
+  prev_link_ = prev;
+  next_link_ = next;
+  if (prev != nullptr) {
+    prev_channel_.emplace(*prev, channel_options(recipe_, stage_, stage_ - 1, trace_));
+    prev_.emplace(*prev_channel_, *assembly_.prev_end(), boundary_options(recipe_));
+  }
+  if (next != nullptr) {
+    next_channel_.emplace(*next, channel_options(recipe_, stage_, stage_ + 1, trace_));
+    next_.emplace(*next_channel_, *assembly_.next_end(), boundary_options(recipe_));
+  }
+  if (prev_channel_ && next_channel_) {
+    prev_channel_->watch(&*next_channel_);
+    next_channel_->watch(&*prev_channel_);
+  }
+  pipeline::PrevBoundary* prev_boundary = prev_ ? &*prev_ : nullptr;
+  pipeline::NextBoundary* next_boundary = next_ ? &*next_ : nullptr;
+  worker_.emplace(
+      assembly_.stage(), prev_boundary, next_boundary,
+      pipeline::Worker::Options{
+          .shape = micro_batch_shape(recipe_), .device = recipe_.training.device, .trace = trace_});
+  step_.emplace(assembly_.stage(), *worker_, optimizer_, prev_boundary, next_boundary, transaction_,
+                pipeline::Step::Options{.stage = stage_,
+                                        .num_stages = static_cast<int>(recipe_.pipeline.stages),
+                                        .max_norm = recipe_.training.max_norm,
+                                        .tied_bytes = tied_bytes(recipe_),
+                                        .held = &assembly_.held(),
+                                        .trace = trace_});
+}
+
+Result<pipeline::Resume> Trainer::greet(const Saved& saved) {
+  auto resume = [&]() -> Result<pipeline::Resume> {
+    const Status known = say_hello();
+    if (!known.is_ok()) return known;
+    pipeline::Steps offers = transaction_.offers();
+    offers.insert(offers.end(), saved.steps.begin(), saved.steps.end());
+    auto agreed = agree(prev_ ? &*prev_channel_ : nullptr, next_ ? &*next_channel_ : nullptr,
+                        std::move(offers), [&](uint64_t finished) -> pipeline::Resume {
+                          return {.finished = finished,
+                                  .validates = saved.validates && saved.validates(finished),
+                                  .commit = transaction_.commit};
+                        });
+    if (!agreed.is_ok()) return agreed;
+    const uint64_t finished = agreed.value().finished;
+    const auto stands = transaction_.offers();
+    if (std::find(stands.begin(), stands.end(), finished) == stands.end()) {
+      const Status restored = saved.restore(finished);
+      if (!restored.is_ok()) return restored;
+    }
+    const Status settled =
+        step_->settle(finished, agreed.value().commit,
+                      finished > 0 ? lr_factor(static_cast<int64_t>(finished) - 1) : 0);
+    if (!settled.is_ok()) return settled;
+    const Status shared = finished == 0 ? share_bases() : Status::ok();
+    return shared.is_ok() ? agreed : shared;
+  }();
+  if (!resume.is_ok()) {
+    const Status located = resume.status().in(fmt::format("stage {}", stage_));
+    give_up(located);
+    return located;
+  }
+  return resume;
+}
+
+Status Trainer::part() {
+  return agree(prev_ ? &*prev_channel_ : nullptr, next_ ? &*next_channel_ : nullptr,
+               {transaction_.finished},
+               [&](uint64_t finished) -> pipeline::Resume { return {.finished = finished}; })
+      .status();
+}
+
+Status Trainer::say_hello() {
+  const pipeline::Trace::Scope scope(trace_, {"greeting"}, transaction_.finished);
   const auto hello = [&](int stage) {
     return link::Hello{.mapl_version = kVersion,
                        .recipe_hash = hash(recipe_),
@@ -80,16 +139,11 @@ Status Trainer::greet() {
   for (const auto& [link, neighbour] :
        {std::pair(prev_link_, stage_ - 1), std::pair(next_link_, stage_ + 1)}) {
     if (link == nullptr) continue;
-    const Status status =
-        link::greet(*link, hello(stage_), hello(neighbour), in_seconds(kGreetSeconds));
-    if (!status.is_ok()) {
-      const Status located =
-          status.in(fmt::format("stage {}: greeting stage {}", stage_, neighbour));
-      step_->abort(0, located.message());
-      return located;
-    }
+    const Status status = link::greet(*link, hello(stage_), hello(neighbour),
+                                      in_seconds(recipe_.link.rejoin_seconds));
+    if (!status.is_ok()) return status.in(fmt::format("greeting stage {}", neighbour));
   }
-  return share_bases();
+  return Status::ok();
 }
 
 // WHY: two machines can compute a start that differs in a bit; the owner's is the one that counts.
@@ -102,6 +156,7 @@ Status Trainer::share_bases() {
 }
 
 Result<pipeline::Step::Outcome> Trainer::train(int64_t step, bool wants_stop) {
+  if (train_data_) train_data_->seek(data_position(step));
   return step_->train(
       train_actions_, static_cast<uint64_t>(step), static_cast<double>(tokens_per_step(recipe_)),
       lr_factor(step), [&](int) { return next_ids(recipe_, *train_data_); }, wants_stop);
@@ -113,6 +168,67 @@ Result<pipeline::Step::Outcome> Trainer::validate(int64_t step) {
   return step_->validate(validation_actions_, static_cast<uint64_t>(step),
                          static_cast<double>(tokens),
                          [&](int) { return next_ids(recipe_, *validation_data_); });
+}
+
+uint64_t Trainer::data_position(int64_t step) const {
+  return data_start_ +
+         static_cast<uint64_t>((step - data_start_step_) * recipe_.training.global_batch_size);
+}
+
+std::string Trainer::own(const char* what) const {
+  return fmt::format("stage.{}.{}", stage_, what);
+}
+
+math::NamedTensors Trainer::state() {
+  math::NamedTensors all = assembly_.state();
+  for (auto& named : optimizer_.state()) all.push_back(std::move(named));
+  const pipeline::Commit& commit = transaction_.commit;
+  all.emplace_back(own("commit"),
+                   torch::tensor({commit.squared_norm, commit.loss}, torch::kDouble));
+  at::Tensor sync = torch::empty({std::ssize(transaction_.sync)}, torch::kByte);
+  std::memcpy(sync.data_ptr(), transaction_.sync.data(), transaction_.sync.size());
+  all.emplace_back(own("sync"), sync);
+  if (train_data_) {
+    const auto position = static_cast<int64_t>(data_position(finished_steps()));
+    all.emplace_back(kDataPosition, torch::tensor({position}, torch::kLong));
+  }
+  return all;
+}
+
+void Trainer::load_state(const math::NamedTensors& state, int64_t finished_steps) {
+  std::vector<std::string> missing = assembly_.load(state);
+  for (std::string& name : optimizer_.load_state(state)) missing.push_back(std::move(name));
+  for (const std::string& name : missing) {
+    if (!name.starts_with("boundary.")) {
+      throw UserError(fmt::format(
+          "the checkpoint of step {} has no {}: it was saved by a run of another model or "
+          "optimiser, or by a mapl that saved weights only; start from its weights with "
+          "--init-from",
+          finished_steps, name));
+    }
+    spdlog::warn("stage {}: the checkpoint of step {} has no {}; it starts afresh", stage_,
+                 finished_steps, name);
+  }
+  transaction_ = {.finished = static_cast<uint64_t>(finished_steps)};
+  data_start_step_ = finished_steps;
+  for (const auto& [name, value] : state) {
+    if (name == own("commit")) {
+      const auto* numbers = value.data_ptr<double>();
+      transaction_.commit = {.squared_norm = numbers[0], .loss = numbers[1]};
+    } else if (name == own("sync")) {
+      const auto* bytes = static_cast<const std::byte*>(value.data_ptr());
+      transaction_.sync.assign(bytes, bytes + value.nbytes());
+    } else if (name == kDataPosition) {
+      data_start_ = static_cast<uint64_t>(value.item<int64_t>());
+    }
+  }
+}
+
+void Trainer::start_afresh() {
+  (void)optimizer_.load_state({});
+  transaction_ = {};
+  data_start_ = 0;
+  data_start_step_ = 0;
 }
 
 double Trainer::lr_factor(int64_t step) const {

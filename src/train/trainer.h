@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 
@@ -15,16 +16,29 @@
 
 namespace mapl::train {
 
+// What a stage can fall back on when links were re-made or it was started again.
+struct Saved {
+  pipeline::Steps steps = {};                    // numbers of finished steps; 0: the start
+  std::function<Status(uint64_t)> restore = {};  // to one of them, unless the stage stands there
+  std::function<bool(uint64_t)> validates = {};  // stage 0: whether a validation is owed there
+};
+
 class Trainer {
  public:
-  // prev and next are null at the ends of the pipeline. REQUIRES: recipe, assembly and links
-  // outlive it.
-  //   ERRORS  UserError about the data (stage 0) or the weights to start from.
-  Trainer(const Recipe& recipe, int stage, Assembly& assembly, link::Link* prev, link::Link* next);
+  // REQUIRES: recipe, assembly and trace outlive it. trace may be null.
+  //   ERRORS  UserError about the data (stage 0).
+  Trainer(const Recipe& recipe, int stage, Assembly& assembly, pipeline::Trace* trace = nullptr);
 
-  // Checks with both neighbours that they run the same thing, and starts from one basis at both
-  // ends of each boundary: the sender's.
-  Status greet();
+  // Links to work over, at the start and again when they were re-made; null at the ends of the
+  // pipeline. REQUIRES: they outlive the trainer or the next call.
+  void connect(link::Link* prev, link::Link* next);
+
+  // Checks with both neighbours that they run the same thing, and agrees with all stages on the
+  // step to go on from. From the start, both ends of each boundary take the sender's basis.
+  //   returns  where this stage now stands
+  Result<pipeline::Resume> greet(const Saved& saved = {});
+  // At the end of a run: returns when all stages have come to theirs.
+  Status part();
 
   // Step `step`, from 0.
   Result<pipeline::Step::Outcome> train(int64_t step, bool wants_stop);
@@ -32,20 +46,36 @@ class Trainer {
   Result<pipeline::Step::Outcome> validate(int64_t step);
 
   // Tells the neighbours that this stage leaves, and why.
-  void give_up(int64_t step, const std::string& why) {
-    step_->abort(static_cast<uint64_t>(step), why);
+  void give_up(const Status& why) {
+    if (step_) step_->abort(transaction_.finished, why);
   }
 
+  int64_t finished_steps() const { return static_cast<int64_t>(transaction_.finished); }
+  // Everything that makes the steps to come what they would have been: weights, codec, optimiser,
+  // place in the data, the transaction. The live tensors.
+  math::NamedTensors state();
+  // Warns of a boundary's tensors that are not there and starts them afresh.
+  //   ERRORS  UserError when other tensors are missing or a shape differs
+  void load_state(const math::NamedTensors& state, int64_t finished_steps);
+  // As at construction, from weights that are in place.
+  void start_afresh();
+
   double lr_factor(int64_t step) const;
-  // Where the next step starts in the training data.
-  uint64_t data_position() const { return train_data_ ? train_data_->position() : 0; }
   math::Optimizer& optimizer() { return optimizer_; }
 
  private:
+  Status say_hello();
   Status share_bases();
+  uint64_t data_position(int64_t step) const;  // where the step begins in the training data
+  std::string own(const char* what) const;     // "stage.2.commit"
 
   const Recipe& recipe_;
   int stage_;
+  Assembly& assembly_;
+  pipeline::Trace* trace_;
+  pipeline::Transaction transaction_;
+  uint64_t data_start_ = 0;  // position in the data where step data_start_step_ begins
+  int64_t data_start_step_ = 0;
   math::Optimizer optimizer_;
   math::LrSchedule lr_schedule_;
   std::optional<data::Batcher> train_data_;
@@ -53,8 +83,8 @@ class Trainer {
   std::optional<pipeline::Channel> prev_channel_, next_channel_;
   std::optional<pipeline::PrevBoundary> prev_;
   std::optional<pipeline::NextBoundary> next_;
-  link::Link* prev_link_;
-  link::Link* next_link_;
+  link::Link* prev_link_ = nullptr;
+  link::Link* next_link_ = nullptr;
   std::optional<pipeline::Worker> worker_;
   std::optional<pipeline::Step> step_;
   std::vector<pipeline::Action> train_actions_;

@@ -23,7 +23,9 @@ TEST(Trainer, LossFallsOnTextThatCanBeLearned) {
   ASSERT_TRUE(status.is_ok()) << status.to_string();
   EXPECT_NEAR(losses.front(), std::log(97), 0.5);  // an untrained model knows nothing
   EXPECT_LT(losses.back(), losses.front() - 1);
-  EXPECT_EQ(group.trainer(0).data_position(), 40u * 8u);
+  for (const auto& [name, value] : group.trainer(0).state()) {
+    if (name == "data.position") EXPECT_EQ(value.item<int64_t>(), 40 * 8);
+  }
 }
 
 TEST(Trainer, NeighboursWithAnotherRecipeAreRefused) {
@@ -34,12 +36,13 @@ TEST(Trainer, NeighboursWithAnotherRecipeAreRefused) {
   assemblies.push_back(std::make_unique<Assembly>(recipe, 0));
   assemblies.push_back(std::make_unique<Assembly>(other, 1));
   auto links = make_inproc_links(recipe, assemblies);
-  Trainer first(recipe, 0, *assemblies[0], nullptr, links[0].next.get());
-  Trainer second(other, 1, *assemblies[1], links[1].prev.get(), nullptr);
+  Trainer first(recipe, 0, *assemblies[0]), second(other, 1, *assemblies[1]);
+  first.connect(nullptr, links[0].next.get());
+  second.connect(links[1].prev.get(), nullptr);
   Status heard;
   {
-    const std::jthread peer([&] { heard = second.greet(); });
-    const Status status = first.greet();
+    const std::jthread peer([&] { heard = second.greet().status(); });
+    const Status status = first.greet().status();
     EXPECT_EQ(status.code(), Code::kRefused) << status.to_string();
     EXPECT_NE(status.message().find("recipe"), std::string::npos) << status.message();
   }

@@ -33,7 +33,7 @@ Trained train_in_stages(const Recipe& recipe, int64_t steps) {
   Trained trained;
   StageGroup group(recipe);
   const Status status = group.run([&](int stage, Assembly&, Trainer& trainer) {
-    const Status greeted = trainer.greet();
+    const Status greeted = trainer.greet().status();
     if (!greeted.is_ok()) return greeted;
     for (int64_t step = 0; step < steps; ++step) {
       const auto outcome = trainer.train(step, /*wants_stop=*/false);
