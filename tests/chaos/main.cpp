@@ -1,0 +1,371 @@
+// Breaks runs in every way that docs/recovery.md promises to outlive, and compares what comes of
+// them with an undisturbed run, to the last bit.
+//
+//   chaos kill   each stage killed in each phase of a step
+//   chaos cut    links between stages reset, cut, frozen one way and both ways, at random moments
+//   chaos rate   stages killed at random, so often on average: how much progress is left
+#include <fmt/format.h>
+#include <poll.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <random>
+
+#include "base/clock.h"
+#include "chaos/proxy.h"
+#include "chaos/runs.h"
+#include "train/same_run_for_test.h"
+
+namespace mapl::chaos {
+namespace {
+
+constexpr int kStages = 4;
+constexpr double kPatience = 120;  // seconds: a run that takes longer hangs
+
+std::vector<std::string> with_sets(std::vector<std::string> arguments,
+                                   const std::vector<std::string>& sets) {
+  for (const std::string& set : sets) {
+    arguments.push_back("--set");
+    arguments.push_back(set);
+  }
+  return arguments;
+}
+
+// What all runs of `kill` and `cut` train: codebooks, feedback, clipping and validation included.
+std::vector<std::string> small_sets(int steps) {
+  return {"link.kind=zmq",
+          fmt::format("training.steps={}", steps),
+          "training.max_norm=0.5",
+          "checkpoint.interval=4",
+          "checkpoint.keep_latest_k=2",
+          "validation.interval=6",
+          "boundary.activation=rvq",
+          "boundary.rvq_group_size=2",
+          "boundary.rvq_entries=8",
+          "boundary.rvq_warmup_steps=5"};
+}
+
+// mapl train, in the folder of `place`.
+std::vector<std::string> train_arguments(const train::SmallRun& place, const std::string& folder,
+                                         int steps) {
+  return with_sets({mapl_path(), "train", place.recipe_file(), "--quiet", "--run", folder},
+                   small_sets(steps));
+}
+
+struct Tally {
+  int runs = 0;
+  int broken = 0;  // of those, runs that something happened to
+  int different = 0;
+  int hung = 0;
+  int failed = 0;
+  bool is_good() const { return different + hung + failed == 0; }
+};
+
+// Times that a supervisor has said that it started a stage again.
+int restarts(const std::string& output_path) {
+  std::ifstream file(output_path);
+  int times = 0;
+  for (std::string line; std::getline(file, line);) {
+    times += line.find("it was started again") != std::string::npos;
+  }
+  return times;
+}
+
+void count(Tally& tally, int exit_code, const std::string& folder, const std::string& expected,
+           const std::string& what, bool broken) {
+  ++tally.runs;
+  tally.broken += broken;
+  std::string problem;
+  if (exit_code == -1) {
+    ++tally.hung;
+    problem = "hangs";
+  } else if (exit_code != 0) {
+    ++tally.failed;
+    problem = fmt::format("exit code {}", exit_code);
+  } else {
+    problem = train::difference(folder, expected);
+    tally.different += !problem.empty();
+  }
+  if (!problem.empty()) {
+    const std::string kept =
+        fmt::format("{}/mapl-chaos-{}-{}", std::filesystem::temp_directory_path().string(),
+                    getpid(), tally.runs);
+    std::filesystem::copy(folder, kept, std::filesystem::copy_options::recursive);
+    fmt::print("  {}: {} (kept in {})\n", what, problem, kept);
+  }
+  std::fflush(stdout);
+}
+
+// ---- kill --------------------------------------------------------------------------------------
+
+struct Phase {
+  const char* name;
+  std::map<int, std::string> begins;  // by stage, -1: any other
+};
+
+const std::vector<Phase>& phases() {
+  static const std::vector<Phase> all = {
+      {"handshake", {{-1, "greeting"}}},
+      {"forward", {{-1, "forward"}}},
+      {"backward", {{-1, "backward"}}},
+      {"vote", {{0, "wait for vote"}, {-1, "send vote"}}},
+      {"commit", {{0, "send commit"}, {-1, "wait for commit"}}},
+      {"optimiser", {{-1, "optimiser"}}},
+      {"codec sync", {{0, "send basis"}, {-1, "wait for basis"}}},
+      {"checkpoint", {{-1, "checkpoint"}}},
+      {"validation", {{-1, "validation"}}},
+  };
+  return all;
+}
+
+int run_kill(int seeds, int steps) {
+  const train::SmallRun place;
+  const std::string expected = place.folder() + "/expected";
+  Process undisturbed(train_arguments(place, expected, steps), place.folder() + "/output");
+  if (undisturbed.wait(kPatience) != 0) {
+    fmt::print("the undisturbed run fails\n");
+    return 1;
+  }
+  fmt::print(
+      "| phase | runs | broken off | other result | hung | failed |\n"
+      "| --- | --- | --- | --- | --- | --- |\n");
+  bool good = true;
+  for (const Phase& phase : phases()) {
+    Tally tally;
+    for (int stage = 0; stage < kStages; ++stage) {
+      for (int seed = 0; seed < seeds; ++seed) {
+        const auto found = phase.begins.find(stage);
+        const std::string& what = found != phase.begins.end() ? found->second : phase.begins.at(-1);
+        // Any step from the start to shortly before the end; a greeting is at the start only.
+        const int step = what == "greeting" ? 0 : (7 * stage + 5 * seed + 1) % (steps - 7);
+        const std::string folder = place.folder() + "/run";
+        std::filesystem::remove_all(folder);
+        auto arguments = train_arguments(place, folder, steps);
+        const std::string break_at = fmt::format("{}:{}:{}", stage, what, step);
+        arguments.insert(arguments.end(), {"--break-at", break_at});
+        const std::string output = place.folder() + "/output";
+        std::filesystem::remove(output);
+        Process run(arguments, output);
+        const int code = run.wait(kPatience);
+        count(tally, code, folder, expected, break_at, restarts(output) > 0);
+      }
+    }
+    fmt::print("| {} | {} | {} | {} | {} | {} |\n", phase.name, tally.runs, tally.broken,
+               tally.different, tally.hung, tally.failed);
+    std::fflush(stdout);
+    good = good && tally.is_good() && tally.broken > 0;
+  }
+  return good ? 0 : 1;
+}
+
+// ---- cut ---------------------------------------------------------------------------------------
+
+// Four stages that reach each other through proxies.
+class Network {
+ public:
+  explicit Network(const train::SmallRun& place) : place_(place) {
+    for (int k = 1; k < kStages; ++k) {
+      inner_.push_back(free_port());
+      outer_.push_back(free_port());
+      proxies_.push_back(std::make_unique<Proxy>(outer_.back(), inner_.back()));
+    }
+  }
+
+  std::vector<Process> start(const std::string& folder, int steps) const {
+    std::vector<Process> stages;
+    for (int k = 0; k < kStages; ++k) {
+      // Stage k listens at its own port; the stage before reaches it through the proxy.
+      std::string ends = "{}";
+      for (int j = 1; j < kStages; ++j) {
+        const auto at = static_cast<size_t>(j - 1);
+        ends +=
+            fmt::format(",{{endpoint=\"tcp://127.0.0.1:{}\"}}", j == k ? inner_[at] : outer_[at]);
+      }
+      auto sets = small_sets(steps);
+      sets.push_back("link.stages=[" + ends + "]");
+      stages.emplace_back(with_sets({mapl_path(), "stage", place_.recipe_file(), "--quiet",
+                                     "--stage", std::to_string(k), "--run", folder},
+                                    sets),
+                          place_.folder() + "/output");
+    }
+    return stages;
+  }
+
+  // One thing that can happen to a link.
+  std::string disturb(std::mt19937& random) {
+    const auto pick = [&](int n) { return std::uniform_int_distribution<int>(0, n - 1)(random); };
+    const int link = pick(kStages - 1);
+    Proxy& proxy = *proxies_[static_cast<size_t>(link)];
+    switch (pick(6)) {
+      case 0:
+        proxy.cut(1);
+        return fmt::format("link {} cut for 1 s", link);
+      case 1:
+        proxy.freeze(6, true, true);
+        return fmt::format("link {} half open for 6 s", link);
+      case 2: {
+        const bool forth = pick(2) == 0;
+        proxy.freeze(6, forth, !forth);
+        return fmt::format("link {} one way for 6 s", link);
+      }
+      case 3:
+        proxy.cut(5);
+        return fmt::format("link {} cut for 5 s", link);
+      default:
+        proxy.reset();
+        return fmt::format("link {} reset", link);
+    }
+  }
+
+ private:
+  const train::SmallRun& place_;
+  std::vector<int> inner_, outer_;
+  std::vector<std::unique_ptr<Proxy>> proxies_;
+};
+
+int run_cut(int events, int steps, uint32_t seed) {
+  const train::SmallRun place;
+  const std::string expected = place.folder() + "/expected";
+  Process undisturbed(train_arguments(place, expected, steps), place.folder() + "/output");
+  const int64_t start = now_ns();
+  if (undisturbed.wait(kPatience) != 0) {
+    fmt::print("the undisturbed run fails\n");
+    return 1;
+  }
+  const double alone = 1e-9 * static_cast<double>(now_ns() - start);
+  Network network(place);
+  std::mt19937 random(seed);
+  std::map<std::string, int> happened;
+  Tally tally;
+  for (int done = 0; done < events;) {
+    const std::string folder = place.folder() + "/run";
+    std::filesystem::remove_all(folder);
+    std::vector<Process> stages = network.start(folder, steps);
+    std::string what;
+    const Deadline deadline = in_seconds(kPatience + 60);
+    const auto runs = [&] {
+      return std::any_of(stages.begin(), stages.end(), [](Process& p) { return p.is_running(); });
+    };
+    // Up to three things happen to a run, somewhere along the way.
+    for (int i = 0; i < 3 && runs() && done < events; ++i) {
+      const double pause = std::uniform_real_distribution<double>(0, alone)(random);
+      poll(nullptr, 0, static_cast<int>(1000 * pause));
+      if (!runs()) break;
+      const std::string event = network.disturb(random);
+      ++happened[event.substr(7)];
+      what += event + "; ";
+      ++done;
+    }
+    int code = 0;
+    for (Process& stage : stages) {
+      const auto left = std::chrono::duration<double>(deadline - Clock::now()).count();
+      const int ended = stage.wait(std::max(left, 0.0));
+      if (ended != 0 && code == 0) code = ended;
+    }
+    count(tally, code, folder, expected, what,
+          train::json_lines(folder + "/events.jsonl").size() > 1);
+  }
+  fmt::print("| event | times |\n| --- | --- |\n");
+  for (const auto& [what, times] : happened) fmt::print("| {} | {} |\n", what, times);
+  fmt::print("\n{} runs, {} of them broken off: {} with another result, {} hung, {} failed\n",
+             tally.runs, tally.broken, tally.different, tally.hung, tally.failed);
+  return tally.is_good() && tally.broken > 0 ? 0 : 1;
+}
+
+// ---- rate --------------------------------------------------------------------------------------
+
+int run_rate(const std::string& recipe, const std::string& folder, double seconds, double every,
+             const std::vector<std::string>& sets, uint32_t seed) {
+  const auto arguments = [&](const std::string& run) {
+    return with_sets({mapl_path(), "train", recipe, "--quiet", "--run", folder + "/" + run}, sets);
+  };
+  std::filesystem::create_directories(folder);
+  const auto steps_in = [&](const std::string& run, double span, bool kills) {
+    const std::string at = folder + "/" + run;
+    Process process(arguments(run), folder + "/output");
+    std::mt19937 random(seed);
+    std::exponential_distribution<double> wait(1 / every);
+    const Deadline end = in_seconds(span);
+    Deadline next_kill = in_seconds(wait(random));
+    std::vector<double> recovered;
+    int64_t reached = -1;  // the step to pass after a kill
+    int64_t killed_ns = 0;
+    int kills_done = 0;
+    while (Clock::now() < end && process.is_running()) {
+      poll(nullptr, 0, 20);
+      if (reached >= 0 && last_step(at) > reached) {
+        recovered.push_back(1e-9 * static_cast<double>(now_ns() - killed_ns));
+        reached = -1;
+      }
+      if (!kills || Clock::now() < next_kill) continue;
+      next_kill = in_seconds(wait(random));
+      const int stage = std::uniform_int_distribution<int>(0, kStages - 1)(random);
+      const pid_t victim = stage_process(process.pid(), stage);
+      if (victim <= 0) continue;
+      if (reached < 0) {
+        reached = last_step(at);
+        killed_ns = now_ns();
+      }
+      kill(victim, SIGKILL);
+      ++kills_done;
+    }
+    const int64_t steps = last_step(at);
+    process.signal(SIGINT);
+    const int code = process.wait(kPatience);
+    if (code != 0) fmt::print("the run ended with {}\n", code);
+    std::sort(recovered.begin(), recovered.end());
+    if (kills && !recovered.empty()) {
+      fmt::print("{} kills; from a kill to the next new step: median {:.1f} s, largest {:.1f} s\n",
+                 kills_done, recovered[recovered.size() / 2], recovered.back());
+    }
+    return code == 0 ? steps : -1;
+  };
+  const double alone = std::min(seconds, 120.0);
+  const int64_t undisturbed = steps_in("undisturbed", alone, false);
+  const int64_t disturbed = steps_in("disturbed", seconds, true);
+  const double rate = static_cast<double>(disturbed) / seconds;
+  const double full = static_cast<double>(undisturbed) / alone;
+  fmt::print(
+      "{} steps in {:.0f} s with a kill every {:.0f} s on average, {} in {:.0f} s without: "
+      "{:.0f} % of the progress\n",
+      disturbed, seconds, every, undisturbed, alone, 100 * rate / full);
+  return disturbed > 0 ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace mapl::chaos
+
+int main(int argc, char** argv) {
+  using namespace mapl::chaos;
+  CLI::App parser("Breaks runs of mapl and compares what comes of them.", "chaos");
+  parser.require_subcommand(1);
+  int seeds = 1, kill_steps = 24, cut_steps = 300, events = 12;
+  uint32_t seed = 0;
+  double seconds = 3600, every = 15;
+  std::string recipe = "recipes/tiny.toml", folder = "runs/chaos";
+  std::vector<std::string> sets;
+  auto* kills = parser.add_subcommand("kill", "Each stage in each phase");
+  kills->add_option("--seeds", seeds, "Runs of each")->capture_default_str();
+  kills->add_option("--steps", kill_steps)->check(CLI::Range(10, 100000))->capture_default_str();
+  auto* cuts = parser.add_subcommand("cut", "Links at random moments");
+  cuts->add_option("--events", events)->capture_default_str();
+  cuts->add_option("--steps", cut_steps)->capture_default_str();
+  cuts->add_option("--seed", seed)->capture_default_str();
+  auto* rates = parser.add_subcommand("rate", "Progress under failures");
+  rates->add_option("--recipe", recipe)->capture_default_str();
+  rates->add_option("--folder", folder)->capture_default_str();
+  rates->add_option("--seconds", seconds)->capture_default_str();
+  rates->add_option("--every", every)->capture_default_str();
+  rates->add_option("--set", sets);
+  rates->add_option("--seed", seed)->capture_default_str();
+  CLI11_PARSE(parser, argc, argv);
+  if (kills->parsed()) return run_kill(seeds, kill_steps);
+  if (cuts->parsed()) return run_cut(events, cut_steps, seed);
+  return run_rate(recipe, folder, seconds, every, sets, seed);
+}
