@@ -24,7 +24,9 @@ TEST(Trainer, LossFallsOnTextThatCanBeLearned) {
   EXPECT_NEAR(losses.front(), std::log(97), 0.5);  // an untrained model knows nothing
   EXPECT_LT(losses.back(), losses.front() - 1);
   for (const auto& [name, value] : group.trainer(0).state()) {
-    if (name == "data.position") EXPECT_EQ(value.item<int64_t>(), 40 * 8);
+    if (name == "data.position") {
+      EXPECT_EQ(value.item<int64_t>(), 40 * 8);
+    }
   }
 }
 
