@@ -44,10 +44,9 @@ class ZmqLink : public Link {
   void close() noexcept override;
 
   // Until the peer is there and both ends have heard each other. Frames sent before that wait.
-  //   ERRORS  kTimeout or kRefused, naming endpoint and peer. Who connects with a wrong key is
-  //   refused at
-  //           once; who binds waits on for the right peer, and is told at the deadline who came
-  //           instead.
+  //   ERRORS  kTimeout or kRefused, naming endpoint and peer. Who connects with a key that the
+  //           binder does not expect is refused at once. Who binds waits on for the right peer, who
+  //           expects another key of the binder tries on; both are told at the deadline what came.
   Status wait_connected(Deadline deadline);
 
   // The endpoint with the port that was picked, as the other end needs it.

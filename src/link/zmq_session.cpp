@@ -18,9 +18,6 @@ constexpr int kMessagesPerTurn = 64;
 constexpr double kReleaseSeconds = 1;
 // A goodbye gets this long to leave after close().
 constexpr int kGoodbyeLingerMs = 1000;
-// The binder says nothing to a peer whose server key is wrong, it hangs up. Once may be an
-// accident.
-constexpr int kHangUpsThatMeanWrongKey = 3;
 
 Clock::duration seconds(double value) {
   return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(value));
@@ -174,12 +171,17 @@ void Session::on_handshake_failed(uint16_t event, int32_t value) {
   } else if (event == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL) {
     why = "what answers there is not a mapl stage";
   } else {
-    // Hung up without a word: a stranger at the binder's door; for who connects, a wrong key or a
-    // peer that is just leaving.
-    if (is_binder_ || !has_keys_ || ++failed_handshakes_ < kHangUpsThatMeanWrongKey) return;
-    why =
-        "it hangs up during the key exchange, most likely because its key is another than the "
-        "one expected: check the public keys in the recipe";
+    // Hung up without a word: a stranger at the binder's door. For who connects it is the binder
+    // whose key is another, or one that is leaving, or something that forwards to one that is not
+    // there yet: libzmq goes on trying.
+    if (!is_binder_ && has_keys_) {
+      mailbox_->turned_away(
+          fmt::format("{} at {} hangs up during the key exchange: its key is another than the one "
+                      "expected (check the public keys in the recipe), or what answers there only "
+                      "forwards to it and it is not running",
+                      mailbox_->options().peer, endpoint_));
+    }
+    return;
   }
   // WHY: anyone can knock at the binder; that must not keep the peer out. Who connects knows whom
   // it has reached, and waits for nobody else.

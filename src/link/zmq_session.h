@@ -96,9 +96,8 @@ class Session {
   const Clock::duration silence_;
 
   bool is_open_ = true;
-  std::set<int> live_fds_;  // connections of any peer
-  int peer_fd_ = -1;        // the one that holds the pipe; -1 until its first control message
-  int failed_handshakes_ = 0;
+  std::set<int> live_fds_;      // connections of any peer
+  int peer_fd_ = -1;            // the one that holds the pipe; -1 until its first control message
   Clock::time_point heard_at_;  // the peer's last sign of life
   Clock::time_point spoke_at_;
 

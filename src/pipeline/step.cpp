@@ -72,8 +72,7 @@ Result<Step::Outcome> Step::train(const std::vector<Action>& actions, uint64_t s
 Result<Step::Outcome> Step::guard(uint64_t step, const std::function<Result<Outcome>()>& body) try {
   auto outcome = body();
   if (outcome.is_ok()) {
-    transaction_.unreported = {};
-    counted_ = reported_.traffic;
+    count_as_reported();
   } else {
     if (transaction_.phase == Transaction::Phase::kOpen) abort_ends();
     transaction_.unreported += measured().traffic - counted_;
@@ -210,6 +209,7 @@ Result<Commit> Step::commit(uint64_t step, const Vote& vote) {
   }
   // INVARIANT: decided, and kept, before anybody can hear of it.
   transaction_.commit = commit;
+  transaction_.reports = vote.reports;
   // WHY here: the stages after this one start their optimisers while this one runs its own.
   if (next_) {
     const Status status = next_->channel().send(message, encode(commit));
@@ -246,7 +246,14 @@ void Step::apply_own(uint64_t step, double lr_factor, const Commit& commit) {
     next_->end().commit();
   }
   transaction_.phase = Transaction::Phase::kApplied;
+  count_as_reported();
   if (!prev_) finish();
+}
+
+// Stage 0 has this stage's latest report: what failed attempts sent is in it.
+void Step::count_as_reported() {
+  transaction_.unreported = {};
+  counted_ = reported_.traffic;
 }
 
 void Step::finish() {

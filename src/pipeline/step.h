@@ -36,9 +36,10 @@ struct Transaction {
   Phase phase = Phase::kOpen;
   // Of the last step that was applied, or on stage 0 decided upon:
   Commit commit;
-  Bytes sync;           // what this stage announced to next
-  at::Tensor tied_sum;  // of the gradients of a tied matrix
-  Traffic unreported;   // of attempts that failed
+  std::vector<StageReport> reports;  // on stage 0, of its vote
+  Bytes sync;                        // what this stage announced to next
+  at::Tensor tied_sum;               // of the gradients of a tied matrix
+  Traffic unreported;                // of attempts that failed
 
   // The steps that this stage can go on from without loading anything.
   Steps offers() const;
@@ -95,6 +96,7 @@ class Step {
   Status apply(uint64_t step, double lr_factor, const Commit& commit);
   void apply_own(uint64_t step, double lr_factor, const Commit& commit);
   void finish();
+  void count_as_reported();
   void abort_ends();
   void for_each_held(void (math::HeldWeight::*change)());
   StageReport measured() const;  // since this object was made

@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <filesystem>
 
+#include "base/log.h"
 #include "link/inproc.h"
 #include "link/shaped.h"
 #include "train/trainer.h"
@@ -69,6 +70,7 @@ void check_identity(const Recipe& recipe, int stage,
 }
 
 Status wait_connected(link::ZmqLink& link, Deadline deadline, const std::stop_token& stop) {
+  std::string said;
   while (true) {
     const Status status = link.wait_connected(std::min(deadline, in_seconds(kLookSeconds)));
     if (status.is_ok() || Clock::now() >= deadline) return status;
@@ -77,6 +79,9 @@ Status wait_connected(link::ZmqLink& link, Deadline deadline, const std::stop_to
     if (status.code() == Code::kTimeout) continue;
     const bool strangers = status.code() == Code::kRefused && link.health().is_ok();
     if (!strangers) return status;
+    if (status.message() == said) continue;
+    said = status.message();
+    spdlog::warn("{}; still waiting", said);
   }
 }
 

@@ -80,12 +80,6 @@ class Run {
   }
 
  private:
-  // A step whose validation is owed.
-  struct Unlogged {
-    Metrics::StepInfo info;
-    pipeline::Step::Outcome outcome;
-  };
-
   bool can_go_on(const Status& status) const {
     const Code code = status.code();
     return options_.open_links && code != Code::kRefused && code != Code::kEnded &&
@@ -103,9 +97,14 @@ class Run {
   Status restore(uint64_t step);
   Status advance(bool& stop);
   Status validate();
-  void log(const Metrics::StepInfo& info, const pipeline::Step::Outcome& outcome);
-  bool is_due(int64_t every, bool last) const {
-    return last || (every > 0 && trainer_.finished_steps() % every == 0);
+  // Stage 0: the step that was trained last and has not been logged.
+  void log(std::optional<double> validation_loss, pipeline::Step::Outcome outcome);
+  bool is_unlogged(int64_t finished) const { return finished == metrics_->totals().steps + 1; }
+  bool validates_after(int64_t finished, bool stop) const {
+    return is_due(finished, recipe_.validation.interval, stop);
+  }
+  bool is_due(int64_t finished, int64_t every, bool stop) const {
+    return stop || finished == recipe_.training.steps || (every > 0 && finished % every == 0);
   }
   void save();
 
@@ -119,7 +118,7 @@ class Run {
   Saver saver_;
   Progress progress_;
   std::optional<Metrics> metrics_;
-  std::optional<Unlogged> unlogged_;
+  double step_seconds_ = 0;  // of training in the latest try
 };
 
 Status Run::connect(bool is_first) {
@@ -144,7 +143,9 @@ Status Run::session(const std::string& why) {
               .restore = [this](uint64_t step) { return restore(step); },
               .validates =
                   [this](uint64_t step) {
-                    return unlogged_ && unlogged_->info.step == static_cast<int64_t>(step);
+                    const auto finished = static_cast<int64_t>(step);
+                    return is_unlogged(finished) &&
+                           validates_after(finished, trainer_.last_outcome().stop);
                   }};
   saved.steps.push_back(0);
   const auto resume = trainer_.greet(saved);
@@ -161,6 +162,8 @@ Status Run::session(const std::string& why) {
   if (resume.value().validates) {
     const Status status = validate();
     if (!status.is_ok()) return status;
+  } else if (stage_ == 0 && is_unlogged(from)) {
+    log({}, trainer_.last_outcome());
   }
   while (trainer_.finished_steps() < recipe_.training.steps && !stop) {
     const Status status = advance(stop);
@@ -178,7 +181,11 @@ Status Run::session(const std::string& why) {
 }
 
 Status Run::restore(uint64_t step) {
-  unlogged_.reset();
+  const auto finished = static_cast<uint64_t>(trainer_.finished_steps());
+  if (step < finished) {
+    spdlog::warn("stage {} goes back from step {} to step {}, the last that all stages have",
+                 stage_, finished, step);
+  }
   math::NamedTensors state;
   if (step == 0) {
     Assembly fresh(recipe_, stage_);
@@ -200,40 +207,35 @@ Status Run::advance(bool& stop) {
   const int64_t step = trainer_.finished_steps();
   const int64_t start = now_ns();
   auto outcome = trainer_.train(step, options_.stop.stop_requested());
+  step_seconds_ = 1e-9 * static_cast<double>(now_ns() - start);
   if (!outcome.is_ok()) return outcome.status();
   stop = outcome.value().stop;
-  const bool last = stop || step + 1 == recipe_.training.steps;
-  const Metrics::StepInfo info{.step = step + 1,
-                               .seconds = 1e-9 * static_cast<double>(now_ns() - start),
-                               .lr_factor = trainer_.lr_factor(step)};
-  if (is_due(recipe_.validation.interval, last)) {
-    if (stage_ == 0) unlogged_ = {info, std::move(outcome.value())};
+  if (validates_after(step + 1, stop)) {
     const Status status = validate();
     if (!status.is_ok()) return status;
   } else if (stage_ == 0) {
-    log(info, outcome.value());
+    log({}, std::move(outcome.value()));
   }
   // INVARIANT: what is saved of a step is in the metrics too: going back to it forgets nothing.
-  if (is_due(recipe_.checkpoint.interval, last)) save();
+  if (is_due(step + 1, recipe_.checkpoint.interval, stop)) save();
   return Status::ok();
 }
 
 Status Run::validate() {
-  auto validated = trainer_.validate(trainer_.finished_steps());
+  const auto validated = trainer_.validate(trainer_.finished_steps());
   if (!validated.is_ok()) return validated.status();
   if (stage_ != 0) return Status::ok();
-  auto [info, outcome] = std::move(*unlogged_);
-  unlogged_.reset();
-  info.validation_loss = validated.value().loss;
+  auto outcome = trainer_.last_outcome();
   outcome.reports = with_traffic_of(outcome.reports, validated.value().reports);
-  log(info, outcome);
-  if (outcome.stop || info.step == recipe_.training.steps) {
-    metrics_->write_summary(*info.validation_loss);
-  }
+  log(validated.value().loss, outcome);
   return Status::ok();
 }
 
-void Run::log(const Metrics::StepInfo& info, const pipeline::Step::Outcome& outcome) {
+void Run::log(std::optional<double> validation_loss, pipeline::Step::Outcome outcome) {
+  const Metrics::StepInfo info{.step = trainer_.finished_steps(),
+                               .seconds = step_seconds_,
+                               .lr_factor = trainer_.lr_factor(trainer_.finished_steps() - 1),
+                               .validation_loss = validation_loss};
   metrics_->log(info, outcome);
   progress_.show({.step = info.step,
                   .steps = recipe_.training.steps,
@@ -243,6 +245,9 @@ void Run::log(const Metrics::StepInfo& info, const pipeline::Step::Outcome& outc
                   .seconds = metrics_->totals().seconds});
   spdlog::info("step {}: loss {:.6f}, gradient norm {:.4f}, {:.3f} s", info.step, outcome.loss,
                std::sqrt(outcome.squared_norm), info.seconds);
+  if (outcome.stop || info.step == recipe_.training.steps) {
+    metrics_->write_summary(*validation_loss);
+  }
 }
 
 void Run::save() {

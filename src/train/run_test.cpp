@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "checkpoint/manifest.h"
 #include "train/evaluate.h"
+#include "train/same_run_for_test.h"
 #include "train/small_run_for_test.h"
 #include "train/stage_group.h"
 
@@ -20,6 +21,31 @@ Status run_all(const Recipe& recipe, const std::string& folder, std::stop_token 
     return run_stage(recipe, stage, assembly, trainer, {.folder = folder, .stop = stop});
   });
 }
+
+// Breaks when stage 0's decision on one step is to leave, once.
+class LinkThatBreaksAtACommit : public link::Link {
+ public:
+  LinkThatBreaksAtACommit(std::unique_ptr<link::Link> inner, uint64_t step, bool& is_broken)
+      : inner_(std::move(inner)), step_(step), is_broken_(is_broken) {}
+
+  Status send(link::Frame frame, Deadline deadline) override {
+    if (!is_broken_ && frame.header.kind == link::Kind::kCommit && frame.header.step == step_) {
+      is_broken_ = true;
+      inner_->close();
+      return {Code::kPeerLost, "the connection broke"};
+    }
+    return inner_->send(std::move(frame), deadline);
+  }
+  Result<link::Frame> recv(Deadline deadline) override { return inner_->recv(deadline); }
+  Status health() override { return inner_->health(); }
+  Status flush(Deadline deadline) override { return inner_->flush(deadline); }
+  void close() noexcept override { inner_->close(); }
+
+ private:
+  std::unique_ptr<link::Link> inner_;
+  uint64_t step_;
+  bool& is_broken_;
+};
 
 nlohmann::json summary_of(const std::string& folder) {
   return nlohmann::json::parse(std::ifstream(folder + "/summary.json"));
@@ -198,6 +224,39 @@ TEST(Run, AFolderThatHoldsARunIsNotOverwritten) {
   const std::string folder = small.folder() + "/run";
   ASSERT_TRUE(run_all(small.recipe(), folder).is_ok());
   EXPECT_THROW(create_run_folder(small.recipe(), folder), UserError);
+}
+
+// The others had not heard of it, and it counts all the same: it must be in the metrics too.
+TEST(Run, ADecisionThatDidNotLeaveIsLogged) {
+  const SmallRun small;
+  const std::string expected = small.folder() + "/expected";
+  const std::vector<std::string> sets = {"validation.interval=3", "link.rejoin_seconds=20"};
+  ASSERT_TRUE(run_all(small.recipe(sets), expected).is_ok());
+  for (const uint64_t step : {1, 2, 5}) {  // validated after the second and the third of these
+    const LocalEndpoints endpoints(4);
+    Recipe recipe = small.recipe(sets);
+    recipe.link.stages = endpoints.peers();
+    const std::string folder = small.folder() + "/broken-" + std::to_string(step);
+    create_run_folder(recipe, folder);
+    link::ZmqContext context;
+    bool is_broken = false;
+    StageGroup group(recipe);
+    const Status status = group.run([&](int stage, Assembly& assembly, Trainer& trainer) {
+      const auto open = [&](double seconds) {
+        auto links =
+            open_links(recipe, stage, limits_of(recipe, assembly), context, {.seconds = seconds});
+        if (stage == 0 && links.is_ok()) {
+          auto& next = links.value().next;
+          next = std::make_unique<LinkThatBreaksAtACommit>(std::move(next), step, is_broken);
+        }
+        return links;
+      };
+      return run_stage(recipe, stage, assembly, trainer, {.folder = folder, .open_links = open});
+    });
+    ASSERT_TRUE(status.is_ok()) << status.to_string();
+    EXPECT_TRUE(is_broken);
+    EXPECT_EQ(difference(folder, expected), "") << "step " << step;
+  }
 }
 
 }  // namespace

@@ -170,6 +170,14 @@ Result<pipeline::Step::Outcome> Trainer::validate(int64_t step) {
                          [&](int) { return next_ids(recipe_, *validation_data_); });
 }
 
+pipeline::Step::Outcome Trainer::last_outcome() const {
+  const pipeline::Commit& commit = transaction_.commit;
+  return {.loss = commit.loss,
+          .squared_norm = commit.squared_norm,
+          .stop = commit.stop,
+          .reports = transaction_.reports};
+}
+
 uint64_t Trainer::data_position(int64_t step) const {
   return data_start_ +
          static_cast<uint64_t>((step - data_start_step_) * recipe_.training.global_batch_size);

@@ -45,6 +45,9 @@ class Trainer {
   // Mean loss over the validation sequences, known on stage 0.
   Result<pipeline::Step::Outcome> validate(int64_t step);
 
+  // Of the last step that counts, or on stage 0 was decided upon; not of one before load_state().
+  pipeline::Step::Outcome last_outcome() const;
+
   // Tells the neighbours that this stage leaves, and why.
   void give_up(const Status& why) {
     if (step_) step_->abort(transaction_.finished, why);
