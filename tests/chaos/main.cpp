@@ -3,6 +3,7 @@
 //
 //   chaos kill   each stage killed in each phase of a step
 //   chaos cut    links between stages reset, cut, frozen one way and both ways, at random moments
+//   chaos strangers  uninvited connections to a stage, and a man in the middle of its line
 //   chaos rate   stages killed at random, so often on average: how much progress is left
 #include <fmt/format.h>
 #include <poll.h>
@@ -20,6 +21,7 @@
 #include "base/clock.h"
 #include "chaos/proxy.h"
 #include "chaos/runs.h"
+#include "chaos/strangers.h"
 #include "train/same_run_for_test.h"
 
 namespace mapl::chaos {
@@ -357,6 +359,15 @@ int main(int argc, char** argv) {
   cuts->add_option("--events", events)->capture_default_str();
   cuts->add_option("--steps", cut_steps)->capture_default_str();
   cuts->add_option("--seed", seed)->capture_default_str();
+  StrangersOptions siege;
+  auto* strangers = parser.add_subcommand("strangers", "Attacks from outside and in the middle");
+  strangers->add_option("--attempts", siege.attempts)->capture_default_str();
+  strangers->add_option("--per-second", siege.per_second)->capture_default_str();
+  strangers->add_option("--window", siege.window_seconds, "Seconds")->capture_default_str();
+  strangers->add_option("--idle", siege.idle, "Connections held open")->capture_default_str();
+  strangers->add_option("--tricks", siege.tricks, "In the middle")->capture_default_str();
+  strangers->add_option("--set", siege.sets);
+  strangers->add_option("--seed", siege.seed)->capture_default_str();
   auto* rates = parser.add_subcommand("rate", "Progress under failures");
   rates->add_option("--recipe", recipe)->capture_default_str();
   rates->add_option("--folder", folder)->capture_default_str();
@@ -367,5 +378,6 @@ int main(int argc, char** argv) {
   CLI11_PARSE(parser, argc, argv);
   if (kills->parsed()) return run_kill(seeds, kill_steps);
   if (cuts->parsed()) return run_cut(events, cut_steps, seed);
+  if (strangers->parsed()) return run_strangers(siege);
   return run_rate(recipe, folder, seconds, every, sets, seed);
 }

@@ -77,6 +77,11 @@ void Proxy::freeze(double seconds, bool forth, bool back) {
   if (back) frozen_until_[1] = in(seconds);
 }
 
+void Proxy::listen_in(Tap tap) {
+  const std::lock_guard lock(mutex_);
+  tap_ = std::move(tap);
+}
+
 void Proxy::run(std::stop_token stop) {
   while (!stop.stop_requested()) {
     std::vector<pollfd> polled{{listen_fd_, POLLIN, 0}};
@@ -115,6 +120,7 @@ void Proxy::accept_one() {
     return close_pair(pair, true);
   }
   for (const int end : pair.fds) make_ready(end);
+  pair.number = num_connections_++;
   pairs_.push_back(std::move(pair));
 }
 
@@ -124,13 +130,15 @@ bool Proxy::pump(Pair& pair, int from) {
   const int sink = pair.fds[1 - from];
   std::vector<char>& held = pair.held[from];
   if (source < 0) return false;
-  if (held.size() < kMostHeld) {
+  if (held.size() < kMostHeld && !pair.is_ending) {
     char buffer[1 << 16];
     const ssize_t got = read(source, buffer, sizeof(buffer));
     if (got == 0 || (got < 0 && errno != EAGAIN)) return false;
-    if (got > 0) held.insert(held.end(), buffer, buffer + got);
+    std::vector<char> bytes(buffer, buffer + std::max<ssize_t>(got, 0));
+    if (got > 0 && tap_ && !tap_(pair.number, from, bytes)) pair.is_ending = true;
+    held.insert(held.end(), bytes.begin(), bytes.end());
   }
-  if (held.empty()) return true;
+  if (held.empty()) return !pair.is_ending;
   const ssize_t put = send(sink, held.data(), held.size(), MSG_NOSIGNAL);
   if (put < 0 && errno != EAGAIN) return false;
   if (put > 0) held.erase(held.begin(), held.begin() + put);

@@ -4,6 +4,7 @@
 #include <array>
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <mutex>
 #include <stop_token>
 #include <thread>
@@ -26,16 +27,23 @@ class Proxy {
   // For so long nothing gets through, and nobody is told: in one direction (0: towards the target,
   // 1: from it), or both.
   void freeze(double seconds, bool forth, bool back);
+  // All that passes goes through `tap`, which may change it: of the connection with that number
+  // (from 0), read from its end 0 (who connected) or 1. False: the connection ends when what has
+  // been read is delivered. On the proxy's thread.
+  using Tap = std::function<bool(int connection, int from, std::vector<char>& bytes)>;
+  void listen_in(Tap tap);
 
  private:
   using Time = std::chrono::steady_clock::time_point;
   struct Pair {
     std::array<int, 2> fds{-1, -1};         // who connected, the target
     std::array<std::vector<char>, 2> held;  // read from fds[i], not yet written to the other
+    int number = 0;
+    bool is_ending = false;  // nothing more is read
   };
   void run(std::stop_token stop);
   void accept_one();
-  static bool pump(Pair& pair, int from);
+  bool pump(Pair& pair, int from);
   static void close_pair(Pair& pair, bool with_reset);
 
   int listen_fd_ = -1;
@@ -44,6 +52,8 @@ class Proxy {
   std::vector<Pair> pairs_;
   Time closed_until_{};
   std::array<Time, 2> frozen_until_{};
+  Tap tap_;
+  int num_connections_ = 0;
   std::jthread thread_;
 };
 

@@ -1,0 +1,330 @@
+#include "chaos/strangers.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/resource.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <functional>
+#include <numeric>
+#include <optional>
+
+#include "chaos/crowd.h"
+#include "chaos/two_stages.h"
+#include "train/same_run_for_test.h"
+
+namespace mapl::chaos {
+namespace {
+
+constexpr double kPatience = 120;  // seconds, beyond what a run takes: then it hangs
+constexpr int kTickMs = 10;
+constexpr double kHangUpSeconds = 5.5;
+constexpr int kCalibrationSteps = 150;
+
+double unix_seconds() {
+  return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
+}
+
+double cpu_seconds() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return static_cast<double>(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) +
+         1e-6 * static_cast<double>(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
+}
+
+double median(std::vector<double> values) {
+  if (values.empty()) return 0;
+  std::nth_element(values.begin(), values.begin() + static_cast<ptrdiff_t>(values.size() / 2),
+                   values.end());
+  return values[values.size() / 2];
+}
+
+enum class Window { kCalm, kAttack, kIdle };
+struct Span {
+  Window window;
+  double begin, end;  // unix seconds
+};
+
+bool is_running(std::vector<Process>& stages) {
+  return std::all_of(stages.begin(), stages.end(), [](Process& p) { return p.is_running(); });
+}
+
+int wait_all(std::vector<Process>& stages) {
+  int code = 0;
+  for (Process& stage : stages) {
+    const int ended = stage.wait(kPatience);
+    if (ended != 0) code = ended;
+  }
+  return code;
+}
+
+double seconds_since(int64_t start_ns) { return 1e-9 * static_cast<double>(now_ns() - start_ns); }
+
+// Seconds per step of those that lie wholly within spans of that window.
+std::vector<double> step_seconds(const std::string& folder, const std::vector<Span>& spans,
+                                 Window window) {
+  std::vector<double> seconds;
+  for (const auto& line : train::json_lines(folder + "/metrics.jsonl")) {
+    const double took = line.value("step_seconds", 0.0);
+    const double end = line.value("_timestamp", 0.0);
+    if (std::any_of(spans.begin(), spans.end(), [&](const Span& span) {
+          return span.window == window && end - took >= span.begin && end <= span.end;
+        })) {
+      seconds.push_back(took);
+    }
+  }
+  return seconds;
+}
+
+class Siege {
+ public:
+  explicit Siege(const StrangersOptions& options)
+      : options_(options), random_(options.seed), pair_(options.sets, options.seed) {}
+
+  int run() {
+    calibrate();
+    Watched calm;
+    const int64_t start = now_ns();
+    auto stages = pair_.start("undisturbed", steps_);
+    for (; is_running(stages); poll(nullptr, 0, 50)) calm.look(stages[0].pid());
+    if (wait_all(stages) != 0) return complain("the undisturbed run fails");
+    fmt::print("undisturbed: {} steps in {:.1f} s\n\n", steps_, seconds_since(start));
+    std::fflush(stdout);
+    const bool outside = from_outside(calm);
+    const bool middle = options_.tricks == 0 || from_the_middle();
+    return outside && middle ? 0 : 1;
+  }
+
+ private:
+  int complain(const std::string& what) const {
+    fmt::print("{}\n{}\n", what, pair_.output());
+    return 1;
+  }
+
+  // How many steps make a run that is long enough.
+  void calibrate() {
+    auto stages = pair_.start("calibration", kCalibrationSteps);
+    if (wait_all(stages) != 0) throw std::runtime_error(pair_.output());
+    std::vector<double> seconds;
+    for (const auto& line : train::json_lines(pair_.folder("calibration") + "/metrics.jsonl")) {
+      seconds.push_back(line.value("step_seconds", 0.0));
+    }
+    const double attack = options_.attempts / options_.per_second;
+    const double windows = std::ceil(attack / options_.window_seconds);
+    // Each attack is followed by the last ones' being hung up on; so are those that are idle.
+    const double wanted = 2 * attack + kHangUpSeconds * windows + 3 * options_.window_seconds +
+                          (options_.idle > 0 ? 18 : 0);
+    steps_ = static_cast<int>(1.1 * wanted / median(seconds));
+  }
+
+  // Both stages are at work and their handshake is recorded.
+  bool wait_trained(std::vector<Process>& stages, const std::string& run) {
+    while (is_running(stages) && last_step(pair_.folder(run)) < 3) poll(nullptr, 0, 50);
+    return is_running(stages) && !pair_.middle().recording().handshake().empty();
+  }
+
+  void open_attempt() {
+    const size_t kind = plan_[made_];
+    crowd_->add(kind, kinds_[kind].make(made_of_[kind]++, random_));
+    ++made_;
+  }
+
+  // Attempts at their rate for so long.
+  void attack(std::vector<Process>& stages, double seconds) {
+    const int64_t start = now_ns();
+    const size_t before = made_;
+    while (seconds_since(start) < seconds && is_running(stages)) {
+      const auto due = static_cast<size_t>(options_.per_second * seconds_since(start));
+      while (made_ < plan_.size() && made_ - before < due) open_attempt();
+      crowd_->turn();
+      watched_.look(stages[0].pid());
+      poll(nullptr, 0, kTickMs);
+    }
+  }
+
+  // Many connections that say nothing, or only greet, again as soon as they are hung up on.
+  void hold_idle(std::vector<Process>& stages, size_t kind, double seconds) {
+    const int64_t start = now_ns();
+    const std::string greeting = target_.recording.greeting;
+    while (seconds_since(start) < seconds && is_running(stages)) {
+      for (int i = 0; i < 10 && crowd_->size() < static_cast<size_t>(options_.idle); ++i) {
+        Script script{.parts = {{made_ % 2 == 0 ? greeting : std::string(), 0}}};
+        crowd_->add(kind, raw_stranger(target_.port, std::move(script)));
+        ++made_;
+        ++made_of_[kind];
+      }
+      most_idle_ = std::max(most_idle_, crowd_->size());
+      crowd_->turn();
+      watched_.look(stages[0].pid());
+      poll(nullptr, 0, kTickMs);
+    }
+  }
+
+  bool from_outside(const Watched& calm);
+  bool from_the_middle();
+  bool controls();
+  bool report(const Watched& calm, int code);
+  void report_steps() const;
+
+  const StrangersOptions options_;
+  std::mt19937 random_;
+  TwoStages pair_;
+  int steps_ = 0;
+  Telephone telephone_;
+  Target target_;
+  std::vector<Kind> kinds_;
+  std::vector<size_t> plan_;
+  std::vector<int> made_of_;  // by kind
+  size_t made_ = 0;
+  size_t most_idle_ = 0;
+  std::optional<Crowd> crowd_;
+  Watched watched_;
+  std::vector<Span> spans_;
+  double attack_cpu_ = 0, attack_wall_ = 0;
+};
+
+// Whether what tells that somebody was let in would tell it: of the honest stage, and of one more
+// who has its key.
+bool Siege::controls() {
+  Crowd honest(1);
+  honest.add(0, telephone_.call(target_.port, pair_.honest()));
+  while (honest.turn() == 0) poll(nullptr, 0, kTickMs);
+  const bool by_call = honest.count(0, Outcome::kAdmitted) == 1;
+  const bool by_bytes = is_admission(pair_.middle().answer());
+  if (!by_call || !by_bytes) fmt::print("an admission would not be noticed\n");
+  return by_call && by_bytes;
+}
+
+bool Siege::from_outside(const Watched& calm) {
+  auto stages = pair_.start("besieged", steps_);
+  if (!wait_trained(stages, "besieged")) return complain("the run does not start") == 0;
+  target_ = pair_.target();
+  kinds_ = kinds_of(target_, telephone_);
+  plan_ = plan_of(kinds_, options_.attempts - 2 * options_.idle, random_);
+  const size_t idle_kind = kinds_.size();
+  crowd_.emplace(kinds_.size() + 1);
+  made_of_.assign(kinds_.size() + 1, 0);
+  const bool can_tell = controls();
+  const auto spend = [&](Window window, const std::function<void()>& how) {
+    const double begin = unix_seconds(), cpu = cpu_seconds();
+    how();
+    spans_.push_back({window, begin, unix_seconds()});
+    if (window == Window::kCalm) return;
+    attack_cpu_ += cpu_seconds() - cpu;
+    attack_wall_ += spans_.back().end - begin;
+  };
+  const auto drain = [&] {
+    while (crowd_->size() > 0 && is_running(stages)) {
+      crowd_->turn();
+      poll(nullptr, 0, kTickMs);
+    }
+  };
+  const auto rest = [&] {
+    for (const int64_t start = now_ns(); seconds_since(start) < options_.window_seconds;) {
+      if (!is_running(stages)) return;
+      watched_.look(stages[0].pid());
+      poll(nullptr, 0, 50);
+    }
+  };
+  while (made_ < plan_.size() && is_running(stages)) {
+    spend(Window::kCalm, rest);
+    spend(Window::kAttack, [&] { attack(stages, options_.window_seconds); });
+    drain();
+  }
+  spend(Window::kCalm, rest);
+  if (options_.idle > 0) {
+    spend(Window::kIdle,
+          [&] { hold_idle(stages, idle_kind, std::max(11.0, options_.window_seconds)); });
+    drain();
+    spend(Window::kCalm, rest);
+  }
+  return report(calm, wait_all(stages)) && can_tell;
+}
+
+void Siege::report_steps() const {
+  const std::string folder = pair_.folder("besieged");
+  const auto calm = step_seconds(folder, spans_, Window::kCalm);
+  fmt::print("\n| window | steps | median step | over calm |\n| --- | ---: | ---: | ---: |\n");
+  for (const auto& [window, name] :
+       {std::pair{Window::kCalm, "calm"}, std::pair{Window::kAttack, "attempts"},
+        std::pair{Window::kIdle, "idle connections"}}) {
+    const auto steps = step_seconds(folder, spans_, window);
+    fmt::print("| {} | {} | {:.2f} ms | {:+.1f} % |\n", name, steps.size(), 1e3 * median(steps),
+               100 * (median(steps) / median(calm) - 1));
+  }
+}
+
+bool Siege::report(const Watched& calm, int code) {
+  fmt::print(
+      "| attempt | made | admitted | turned away | left by itself | not hung up on | nobody there "
+      "|\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n");
+  const auto row = [&](const std::string& name, int made, auto count) {
+    fmt::print("| {} | {} | {} | {} | {} | {} | {} |\n", name, made, count(Outcome::kAdmitted),
+               count(Outcome::kTurnedAway), count(Outcome::kLeft), count(Outcome::kStillOpen),
+               count(Outcome::kNobody));
+  };
+  for (size_t k = 0; k <= kinds_.size(); ++k) {
+    row(k < kinds_.size() ? kinds_[k].name : "idle", made_of_[k],
+        [&](Outcome outcome) { return crowd_->count(k, outcome); });
+  }
+  row("all", static_cast<int>(made_), [&](Outcome outcome) { return crowd_->count(outcome); });
+  report_steps();
+  const std::string different =
+      code == 0 ? train::difference(pair_.folder("besieged"), pair_.folder("undisturbed")) : "";
+  const size_t joins = train::json_lines(pair_.folder("besieged") + "/events.jsonl").size();
+  fmt::print(
+      "\n{:.0f} attempts/s; the attacker used {:.0f} % of a core; {} idle connections at once\n"
+      "listening stage: peak {:.1f} MiB resident, {} descriptors; undisturbed {:.1f} MiB, {}\n"
+      "the run ended with {}, was joined {} time(s), and is {}\n",
+      options_.per_second, 100 * attack_cpu_ / attack_wall_, most_idle_,
+      static_cast<double>(watched_.peak_kib) / 1024, watched_.peak_files,
+      static_cast<double>(calm.peak_kib) / 1024, calm.peak_files, code, joins,
+      different.empty() ? "the same as undisturbed, bit for bit" : "another: " + different);
+  if (code != 0) complain("the besieged run fails");
+  std::fflush(stdout);
+  return code == 0 && different.empty() && joins == 1 && crowd_->count(Outcome::kAdmitted) == 0 &&
+         made_ >= plan_.size();
+}
+
+// One trick after the other, each when the run has recovered from the one before.
+bool Siege::from_the_middle() {
+  auto stages = pair_.start("in the middle", steps_);
+  const std::string run = pair_.folder("in the middle");
+  if (!wait_trained(stages, "in the middle")) return complain("the run does not start") == 0;
+  std::vector<int> played(kNumTricks), broken(kNumTricks);
+  const size_t bits = 8 * pair_.middle().recording().handshake().size();
+  const auto joins = [&] { return train::json_lines(run + "/events.jsonl").size(); };
+  for (int i = 0; i < options_.tricks && is_running(stages); ++i) {
+    const auto trick = static_cast<Trick>(i % kNumTricks);
+    const size_t before = joins();
+    pair_.middle().play(trick, static_cast<int>(random_() % 2), random_() % bits);
+    const Deadline patience = in_seconds(15);
+    while (is_running(stages) && Clock::now() < patience &&
+           (!pair_.middle().is_done() || joins() == before)) {
+      poll(nullptr, 0, 20);
+    }
+    if (pair_.middle().is_done()) ++played[static_cast<size_t>(trick)];
+    if (joins() > before) ++broken[static_cast<size_t>(trick)];
+  }
+  const int code = wait_all(stages);
+  const std::string different =
+      code == 0 ? train::difference(run, pair_.folder("undisturbed")) : "";
+  fmt::print(
+      "\n| in the middle | times | run broken off and joined again |\n| --- | ---: | ---: |\n");
+  for (int i = 0; i < kNumTricks; ++i) {
+    const auto at = static_cast<size_t>(i);
+    fmt::print("| {} | {} | {} |\n", name_of(static_cast<Trick>(i)), played[at], broken[at]);
+  }
+  fmt::print("\nthe run ended with {}, and is {}\n", code,
+             different.empty() ? "the same as undisturbed, bit for bit" : "another: " + different);
+  if (code != 0) complain("the run with a man in the middle fails");
+  return code == 0 && different.empty();
+}
+
+}  // namespace
+
+int run_strangers(const StrangersOptions& options) { return Siege(options).run(); }
+
+}  // namespace mapl::chaos
