@@ -1,6 +1,7 @@
 #include "link/zmq.h"
 
 #include <fmt/format.h>
+#include <sys/resource.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -15,11 +16,12 @@
 namespace mapl::link {
 namespace {
 
-constexpr double kReleaseSeconds = 2;  // for a link that was closed to let go of its endpoint
-constexpr int kHandshakeMs = 5000;     // a peer that says nothing is hung up on
-constexpr int kSendMessages = 16;      // 2 MiB inside libzmq, out of reach of close()
-constexpr int kRecvMessages = 1024;    // more than the I/O thread ever leaves there
-constexpr int kCurveOverhead = 64;     // bytes that CURVE adds to a message, and to spare
+constexpr double kReleaseSeconds = 2;   // for a link that was closed to let go of its endpoint
+constexpr int kHandshakeMs = 5000;      // a peer that says nothing is hung up on
+constexpr int kSendMessages = 16;       // 2 MiB inside libzmq, out of reach of close()
+constexpr int kRecvMessages = 1024;     // more than the I/O thread ever leaves there
+constexpr rlim_t kDescriptors = 65536;  // of this process, at most
+constexpr int kCurveOverhead = 64;      // bytes that CURVE adds to a message, and to spare
 
 void check_keys(const ZmqOptions& options) {
   const bool has_peer_key = !options.peer_public_key.empty();
@@ -124,7 +126,20 @@ Status ZmqLink::wait_connected(Deadline deadline) {
   return mailbox_->wait_connected(deadline).in("link " + endpoint_);
 }
 
-ZmqContext::ZmqContext() : loop_(std::make_shared<IoLoop>()) {}
+namespace {
+
+// WHY: the usual limit is 1024, for programs that use select(). Strangers' connections, of which
+// each costs one until it is hung up on, must not keep checkpoints and the peer from theirs.
+void raise_descriptor_limit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = std::max(limit.rlim_cur, std::min(limit.rlim_max, kDescriptors));
+  (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+}  // namespace
+
+ZmqContext::ZmqContext() : loop_(std::make_shared<IoLoop>()) { raise_descriptor_limit(); }
 ZmqContext::~ZmqContext() = default;
 
 Result<std::unique_ptr<Link>> ZmqContext::open(const ZmqOptions& options) {

@@ -59,7 +59,8 @@ class ZmqLink : public Link {
   const std::string gate_;  // empty where there is none
 };
 
-// What the links of a process share: ZeroMQ's context, the I/O thread, the keeper of the gates.
+// What the links of a process share: ZeroMQ's context, the I/O thread, the keeper of the gates, and
+// a limit of descriptors that is raised as far as the system lets (65536 at most).
 // Links keep it alive; the process waits for the last goodbye, a second at most, when it goes.
 class ZmqContext {
  public:

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <bit>
 #include <chrono>
 
 #include "base/check.h"
@@ -151,13 +152,16 @@ bool IoLoop::may_enter(const std::string& domain, const std::string& public_key)
   std::lock_guard lock(mutex_);
   const auto gate = gates_.find(domain);
   if (gate == gates_.end()) return false;
-  const auto& [expected, mailbox] = gate->second;
+  auto& [expected, mailbox, num_turned_away] = gate->second;
   if (public_key == expected) return true;
   const std::string why = fmt::format(
       "{} did not come; who came presented another key, {}, where {} is expected: check the public "
       "keys in the recipe",
       mailbox->options().peer, public_key, expected);
-  spdlog::warn("turned away: {}", why);
+  // WHY not each: anyone can knock, as often as he likes, and the log must not fill the disk.
+  if (std::has_single_bit(++num_turned_away)) {
+    spdlog::warn("turned away, {} so far: {}", num_turned_away, why);
+  }
   mailbox->turned_away(why);
   return false;
 }

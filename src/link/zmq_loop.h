@@ -25,6 +25,7 @@ class IoLoop {
   struct Gate {
     std::string public_key;  // 40 characters of Z85
     std::shared_ptr<Mailbox> mailbox;
+    uint64_t num_turned_away = 0;
   };
 
   IoLoop();

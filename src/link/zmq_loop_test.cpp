@@ -2,7 +2,12 @@
 #include "link/zmq_loop.h"
 
 #include <gtest/gtest.h>
+#include <spdlog/sinks/ostream_sink.h>
 
+#include <algorithm>
+#include <sstream>
+
+#include "base/log.h"
 #include "link/curve_keys.h"
 
 namespace mapl::link {
@@ -52,6 +57,26 @@ TEST(Gate, LetsInOneKeyPerDomain) {
   EXPECT_EQ(ask(loop, here, "NULL", right), "400");
   loop.close_gate(here);
   EXPECT_EQ(ask(loop, here, "CURVE", right), "400");
+}
+
+TEST(Gate, StrangersCannotFillTheLog) {
+  const auto right = generate_identity().public_key;
+  const auto other = generate_identity().public_key;
+  auto mailbox = std::make_shared<Mailbox>(LinkOptions{.peer = "stage 1"}, [] {});
+  std::ostringstream log;
+  const auto before = spdlog::default_logger();
+  spdlog::set_default_logger(
+      std::make_shared<spdlog::logger>("", std::make_shared<spdlog::sinks::ostream_sink_mt>(log)));
+  {
+    IoLoop loop;
+    const std::string here = loop.next_name();
+    loop.open_gate(here, {right, mailbox});
+    for (int i = 0; i < 1000; ++i) EXPECT_EQ(ask(loop, here, "CURVE", other), "400");
+  }
+  spdlog::set_default_logger(before);
+  const std::string text = log.str();
+  EXPECT_EQ(std::count(text.begin(), text.end(), '\n'), 10) << text;
+  EXPECT_NE(text.find("512 so far"), std::string::npos) << text;
 }
 
 TEST(IoLoop, StartsAndEndsWithoutLinks) { IoLoop loop; }

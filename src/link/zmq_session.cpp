@@ -159,6 +159,8 @@ void Session::on_event(uint16_t event, int32_t value) {
 }
 
 void Session::on_handshake_failed(uint16_t event, int32_t value) {
+  // libzmq says the same of any message that was altered, repeated or left out later on.
+  if (!is_binder_ && peer_fd_ >= 0) return fail(Code::kCorrupt, "what came is not what it sent");
   std::string why;
   if (event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH) {
     why = "it expects another key than this end's: check the public keys in the recipe";

@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -14,6 +15,7 @@
 
 #include "link/chunks.h"
 #include "link/ipc_endpoint.h"
+#include "link/relay_for_test.h"
 
 namespace mapl::link {
 namespace {
@@ -227,6 +229,43 @@ TEST(ZmqKeys, KeyOnOneEndOnlyIsRefused) {
     EXPECT_EQ(status.code(), Code::kRefused) << status.to_string();
     EXPECT_FALSE(link->wait_connected(in_seconds(0)).is_ok());
   }
+}
+
+// A refusal ends a run for good, a broken link does not: nobody on the way may turn one into the
+// other.
+TEST(ZmqKeys, AnAlteredMessageIsABrokenLinkAndNotAWrongKey) {
+  const Keys keys;
+  ZmqContext context;
+  ZmqOptions bind = binder();
+  bind.own = keys.binder;
+  bind.peer_public_key = keys.connecter.public_key;
+  auto link = context.start(bind);
+  Relay relay(link->bound_endpoint());
+  ZmqOptions connect = connecter(relay.endpoint());
+  connect.own = keys.connecter;
+  connect.peer_public_key = keys.binder.public_key;
+  auto peer = context.open(connect);
+  ASSERT_TRUE(peer.is_ok()) << peer.status().to_string();
+  ASSERT_TRUE(link->wait_connected(in_seconds(kPatience)).is_ok());
+  relay.alter_next();
+  ASSERT_TRUE(link->send(small_frame(), in_seconds(kPatience)).is_ok());
+  const Status status = peer.value()->recv(in_seconds(kPatience)).status();
+  EXPECT_EQ(status.code(), Code::kCorrupt) << status.to_string();
+  EXPECT_EQ(link->recv(in_seconds(kPatience)).status().code(), Code::kPeerLost);
+}
+
+// As many connections as a usual limit has descriptors would leave none for the peer.
+TEST(ZmqContext, RaisesTheLimitOfDescriptors) {
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &before), 0);
+  rlimit low = before;
+  low.rlim_cur = std::min<rlim_t>(before.rlim_max - 1, 256);
+  ASSERT_EQ(::setrlimit(RLIMIT_NOFILE, &low), 0);
+  const ZmqContext context;
+  rlimit after{};
+  ASSERT_EQ(::getrlimit(RLIMIT_NOFILE, &after), 0);
+  EXPECT_EQ(after.rlim_cur, std::min<rlim_t>(before.rlim_max, 65536));
+  ::setrlimit(RLIMIT_NOFILE, &before);
 }
 
 TEST(ZmqKeys, HalfAPairIsAUserError) {
