@@ -6,6 +6,7 @@
 #include <cmath>
 #include <filesystem>
 #include <sstream>
+#include <thread>
 
 #include "base/log.h"
 #include "checkpoint/file.h"
@@ -26,6 +27,9 @@ constexpr int kMostFailuresInPlace = 20;
 // How long a stage that has finished waits for neighbours that broke off while all were leaving:
 // they may need it to finish too.
 constexpr double kFinishedPatience = 15;
+
+// How long after a refusal a stage that was let in before tries again.
+constexpr double kKnockAgainSeconds = 0.5;
 
 // The reports of a step with the bytes that validation's reports could tell of.
 std::vector<pipeline::StageReport> with_traffic_of(
@@ -127,7 +131,16 @@ Status Run::connect(bool is_first) {
   const double patience = is_finished_ ? std::min(kFinishedPatience, recipe_.link.rejoin_seconds)
                           : is_first   ? recipe_.link.connect_seconds
                                        : recipe_.link.rejoin_seconds;
+  const Deadline deadline = in_seconds(patience);
   auto links = options_.open_links(patience);
+  // WHY again: at the start a refusal is a wrong key, for the user to correct. Neighbours who were
+  // here before have the right ones: then somebody on the way has altered the handshake.
+  while (!is_first && !links.is_ok() && links.status().code() == Code::kRefused &&
+         in_seconds(kKnockAgainSeconds) < deadline) {
+    spdlog::warn("{}; trying again", links.status().message());
+    std::this_thread::sleep_for(std::chrono::duration<double>(kKnockAgainSeconds));
+    links = options_.open_links(std::chrono::duration<double>(deadline - Clock::now()).count());
+  }
   // A neighbour that does not come is not waited for again.
   if (!links.is_ok()) return {Code::kRefused, links.status().message()};
   links_ = std::move(links.value());

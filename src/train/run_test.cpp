@@ -226,37 +226,52 @@ TEST(Run, AFolderThatHoldsARunIsNotOverwritten) {
   EXPECT_THROW(create_run_folder(small.recipe(), folder), UserError);
 }
 
+// A run whose link breaks when stage 0's decision on a step leaves.
+//   num_refusals  how often stage 0 is then refused before it is let in again
+Status broken_run(Recipe recipe, const std::string& folder, uint64_t step, int num_refusals) {
+  const LocalEndpoints endpoints(4);
+  recipe.link.stages = endpoints.peers();
+  create_run_folder(recipe, folder);
+  link::ZmqContext context;
+  bool is_broken = false;
+  StageGroup group(recipe);
+  const Status status = group.run([&](int stage, Assembly& assembly, Trainer& trainer) {
+    const auto open = [&](double seconds) -> Result<StageLinks> {
+      if (stage == 0 && is_broken && num_refusals-- > 0) return Status(Code::kRefused, "altered");
+      auto links =
+          open_links(recipe, stage, limits_of(recipe, assembly), context, {.seconds = seconds});
+      if (stage == 0 && links.is_ok()) {
+        auto& next = links.value().next;
+        next = std::make_unique<LinkThatBreaksAtACommit>(std::move(next), step, is_broken);
+      }
+      return links;
+    };
+    return run_stage(recipe, stage, assembly, trainer, {.folder = folder, .open_links = open});
+  });
+  EXPECT_TRUE(is_broken);
+  return status;
+}
+
 // The others had not heard of it, and it counts all the same: it must be in the metrics too.
 TEST(Run, ADecisionThatDidNotLeaveIsLogged) {
   const SmallRun small;
   const std::string expected = small.folder() + "/expected";
-  const std::vector<std::string> sets = {"validation.interval=3", "link.rejoin_seconds=20"};
-  ASSERT_TRUE(run_all(small.recipe(sets), expected).is_ok());
+  const Recipe recipe = small.recipe({"validation.interval=3", "link.rejoin_seconds=20"});
+  ASSERT_TRUE(run_all(recipe, expected).is_ok());
   for (const uint64_t step : {1, 2, 5}) {  // validated after the second and the third of these
-    const LocalEndpoints endpoints(4);
-    Recipe recipe = small.recipe(sets);
-    recipe.link.stages = endpoints.peers();
     const std::string folder = small.folder() + "/broken-" + std::to_string(step);
-    create_run_folder(recipe, folder);
-    link::ZmqContext context;
-    bool is_broken = false;
-    StageGroup group(recipe);
-    const Status status = group.run([&](int stage, Assembly& assembly, Trainer& trainer) {
-      const auto open = [&](double seconds) {
-        auto links =
-            open_links(recipe, stage, limits_of(recipe, assembly), context, {.seconds = seconds});
-        if (stage == 0 && links.is_ok()) {
-          auto& next = links.value().next;
-          next = std::make_unique<LinkThatBreaksAtACommit>(std::move(next), step, is_broken);
-        }
-        return links;
-      };
-      return run_stage(recipe, stage, assembly, trainer, {.folder = folder, .open_links = open});
-    });
+    const Status status = broken_run(recipe, folder, step, 0);
     ASSERT_TRUE(status.is_ok()) << status.to_string();
-    EXPECT_TRUE(is_broken);
     EXPECT_EQ(difference(folder, expected), "") << "step " << step;
   }
+}
+
+// The keys were right before: it is somebody on the way who alters the handshake.
+TEST(Run, ARefusalAfterTheStartIsNotTheEnd) {
+  const SmallRun small;
+  const Status status =
+      broken_run(small.recipe({"link.rejoin_seconds=20"}), small.folder() + "/run", 2, 2);
+  EXPECT_TRUE(status.is_ok()) << status.to_string();
 }
 
 }  // namespace
