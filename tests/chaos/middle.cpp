@@ -8,6 +8,7 @@ namespace {
 constexpr size_t kMostRecorded = 1 << 17;
 constexpr size_t kCut = 7;  // bytes
 constexpr uint8_t kLong = 0x02;
+constexpr size_t kUsedFlags = 3;
 
 // Bytes of the first whole frame; 0 when there is none.
 size_t whole_frame(const std::string& bytes) {
@@ -135,7 +136,8 @@ void Middle::pass_frame(int connection, int from, std::string frame, std::string
   is_armed_ = false;
   switch (trick_) {
     case Trick::kFlip: {
-      const size_t bit = random_() % (8 * frame.size());
+      size_t bit = random_() % (8 * frame.size());
+      if (bit >= kUsedFlags && bit < 8) bit += 8;  // ZMTP ignores the other flags
       frame[bit / 8] = static_cast<char>(frame[bit / 8] ^ 1 << bit % 8);
       out += frame;
       break;

@@ -18,10 +18,11 @@
 namespace mapl::chaos {
 namespace {
 
-constexpr double kPatience = 120;  // seconds, beyond what a run takes: then it hangs
+constexpr double kPatience = 120;  // seconds at least: a run that takes longer hangs
 constexpr int kTickMs = 10;
 constexpr double kHangUpSeconds = 5.5;
-constexpr int kCalibrationSteps = 150;
+constexpr double kRecoverySeconds = 15;  // of a run
+constexpr int kCalibrationSteps = 60;
 
 double unix_seconds() {
   return std::chrono::duration<double>(std::chrono::system_clock::now().time_since_epoch()).count();
@@ -51,13 +52,22 @@ bool is_running(std::vector<Process>& stages) {
   return std::all_of(stages.begin(), stages.end(), [](Process& p) { return p.is_running(); });
 }
 
-int wait_all(std::vector<Process>& stages) {
+int wait_all(std::vector<Process>& stages, double patience) {
   int code = 0;
   for (Process& stage : stages) {
-    const int ended = stage.wait(kPatience);
+    const int ended = stage.wait(patience);
     if (ended != 0) code = ended;
   }
   return code;
+}
+
+// What came of a run, in words.
+std::string outcome_of(int code, size_t joins, const std::string& different) {
+  if (code == -1) return "the run hangs";
+  if (code != 0) return fmt::format("the run failed with {}", code);
+  return fmt::format(
+      "the run ended, was joined {} time(s), and is {}", joins,
+      different.empty() ? "the same as undisturbed, bit for bit" : "another: " + different);
 }
 
 double seconds_since(int64_t start_ns) { return 1e-9 * static_cast<double>(now_ns() - start_ns); }
@@ -89,10 +99,12 @@ class Siege {
     const int64_t start = now_ns();
     auto stages = pair_.start("undisturbed", steps_);
     for (; is_running(stages); poll(nullptr, 0, 50)) calm.look(stages[0].pid());
-    if (wait_all(stages) != 0) return complain("the undisturbed run fails");
-    fmt::print("undisturbed: {} steps in {:.1f} s\n\n", steps_, seconds_since(start));
+    if (wait_all(stages, patience_) != 0) return complain("the undisturbed run fails");
+    const double alone = seconds_since(start);
+    patience_ = std::max(kPatience, 3 * alone);
+    fmt::print("undisturbed: {} steps in {:.1f} s\n\n", steps_, alone);
     std::fflush(stdout);
-    const bool outside = from_outside(calm);
+    const bool outside = options_.window_seconds == 0 || from_outside(calm);
     const bool middle = options_.tricks == 0 || from_the_middle();
     return outside && middle ? 0 : 1;
   }
@@ -106,16 +118,18 @@ class Siege {
   // How many steps make a run that is long enough.
   void calibrate() {
     auto stages = pair_.start("calibration", kCalibrationSteps);
-    if (wait_all(stages) != 0) throw std::runtime_error(pair_.output());
+    if (wait_all(stages, patience_) != 0) throw std::runtime_error(pair_.output());
     std::vector<double> seconds;
     for (const auto& line : train::json_lines(pair_.folder("calibration") + "/metrics.jsonl")) {
       seconds.push_back(line.value("step_seconds", 0.0));
     }
-    const double attack = options_.attempts / options_.per_second;
-    const double windows = std::ceil(attack / options_.window_seconds);
+    const double window = options_.window_seconds;
+    double wanted = 1 + options_.attempts / options_.per_second + 0.1 * options_.tricks;
     // Each attack is followed by the last ones' being hung up on; so are those that are idle.
-    const double wanted = 2 * attack + kHangUpSeconds * windows + 3 * options_.window_seconds +
-                          (options_.idle > 0 ? 18 : 0);
+    if (window > 0) {
+      const double windows = std::ceil(options_.attempts / options_.per_second / window);
+      wanted = windows * (2 * window + kHangUpSeconds) + 3 * window + (options_.idle > 0 ? 18 : 0);
+    }
     steps_ = static_cast<int>(1.1 * wanted / median(seconds));
   }
 
@@ -125,23 +139,34 @@ class Siege {
     return is_running(stages) && !pair_.middle().recording().handshake().empty();
   }
 
+  void gather(int attempts) {
+    target_ = pair_.target();
+    kinds_ = kinds_of(target_, telephone_);
+    plan_ = plan_of(kinds_, attempts, random_);
+    crowd_.emplace(kinds_.size() + 1);
+    made_of_.assign(kinds_.size() + 1, 0);
+    made_ = 0;
+    watched_ = {};
+  }
+
   void open_attempt() {
     const size_t kind = plan_[made_];
     crowd_->add(kind, kinds_[kind].make(made_of_[kind]++, random_));
     ++made_;
   }
 
-  // Attempts at their rate for so long.
+  // The attempts that are due at their rate; all are turned to.
+  void attempt(std::vector<Process>& stages, int64_t start_ns, size_t before) {
+    const auto due = static_cast<size_t>(options_.per_second * seconds_since(start_ns));
+    while (made_ < plan_.size() && made_ - before < due) open_attempt();
+    crowd_->turn();
+    watched_.look(stages[0].pid());
+    poll(nullptr, 0, kTickMs);
+  }
   void attack(std::vector<Process>& stages, double seconds) {
     const int64_t start = now_ns();
     const size_t before = made_;
-    while (seconds_since(start) < seconds && is_running(stages)) {
-      const auto due = static_cast<size_t>(options_.per_second * seconds_since(start));
-      while (made_ < plan_.size() && made_ - before < due) open_attempt();
-      crowd_->turn();
-      watched_.look(stages[0].pid());
-      poll(nullptr, 0, kTickMs);
-    }
+    while (seconds_since(start) < seconds && is_running(stages)) attempt(stages, start, before);
   }
 
   // Many connections that say nothing, or only greet, again as soon as they are hung up on.
@@ -166,12 +191,14 @@ class Siege {
   bool from_the_middle();
   bool controls();
   bool report(const Watched& calm, int code);
+  void report_attempts() const;
   void report_steps() const;
 
   const StrangersOptions options_;
   std::mt19937 random_;
   TwoStages pair_;
   int steps_ = 0;
+  double patience_ = kPatience;
   Telephone telephone_;
   Target target_;
   std::vector<Kind> kinds_;
@@ -200,12 +227,8 @@ bool Siege::controls() {
 bool Siege::from_outside(const Watched& calm) {
   auto stages = pair_.start("besieged", steps_);
   if (!wait_trained(stages, "besieged")) return complain("the run does not start") == 0;
-  target_ = pair_.target();
-  kinds_ = kinds_of(target_, telephone_);
-  plan_ = plan_of(kinds_, options_.attempts - 2 * options_.idle, random_);
+  gather(options_.attempts - 2 * options_.idle);
   const size_t idle_kind = kinds_.size();
-  crowd_.emplace(kinds_.size() + 1);
-  made_of_.assign(kinds_.size() + 1, 0);
   const bool can_tell = controls();
   const auto spend = [&](Window window, const std::function<void()>& how) {
     const double begin = unix_seconds(), cpu = cpu_seconds();
@@ -240,7 +263,7 @@ bool Siege::from_outside(const Watched& calm) {
     drain();
     spend(Window::kCalm, rest);
   }
-  return report(calm, wait_all(stages)) && can_tell;
+  return report(calm, wait_all(stages, patience_)) && can_tell;
 }
 
 void Siege::report_steps() const {
@@ -256,7 +279,7 @@ void Siege::report_steps() const {
   }
 }
 
-bool Siege::report(const Watched& calm, int code) {
+void Siege::report_attempts() const {
   fmt::print(
       "| attempt | made | admitted | turned away | left by itself | not hung up on | nobody there "
       "|\n| --- | ---: | ---: | ---: | ---: | ---: | ---: |\n");
@@ -270,6 +293,10 @@ bool Siege::report(const Watched& calm, int code) {
         [&](Outcome outcome) { return crowd_->count(k, outcome); });
   }
   row("all", static_cast<int>(made_), [&](Outcome outcome) { return crowd_->count(outcome); });
+}
+
+bool Siege::report(const Watched& calm, int code) {
+  report_attempts();
   report_steps();
   const std::string different =
       code == 0 ? train::difference(pair_.folder("besieged"), pair_.folder("undisturbed")) : "";
@@ -277,38 +304,45 @@ bool Siege::report(const Watched& calm, int code) {
   fmt::print(
       "\n{:.0f} attempts/s; the attacker used {:.0f} % of a core; {} idle connections at once\n"
       "listening stage: peak {:.1f} MiB resident, {} descriptors; undisturbed {:.1f} MiB, {}\n"
-      "the run ended with {}, was joined {} time(s), and is {}\n",
+      "{}\n",
       options_.per_second, 100 * attack_cpu_ / attack_wall_, most_idle_,
       static_cast<double>(watched_.peak_kib) / 1024, watched_.peak_files,
-      static_cast<double>(calm.peak_kib) / 1024, calm.peak_files, code, joins,
-      different.empty() ? "the same as undisturbed, bit for bit" : "another: " + different);
+      static_cast<double>(calm.peak_kib) / 1024, calm.peak_files,
+      outcome_of(code, joins, different));
   if (code != 0) complain("the besieged run fails");
   std::fflush(stdout);
   return code == 0 && different.empty() && joins == 1 && crowd_->count(Outcome::kAdmitted) == 0 &&
          made_ >= plan_.size();
 }
 
-// One trick after the other, each when the run has recovered from the one before.
+// One trick after the other, each when the run has recovered from the one before; strangers come
+// all the while, also when the peer's place is free.
 bool Siege::from_the_middle() {
   auto stages = pair_.start("in the middle", steps_);
   const std::string run = pair_.folder("in the middle");
   if (!wait_trained(stages, "in the middle")) return complain("the run does not start") == 0;
+  gather(options_.attempts);
+  const bool can_tell = controls();
   std::vector<int> played(kNumTricks), broken(kNumTricks);
-  const size_t bits = 8 * pair_.middle().recording().handshake().size();
+  const size_t bits = 8 * target_.recording.handshake().size();
   const auto joins = [&] { return train::json_lines(run + "/events.jsonl").size(); };
+  const int64_t start = now_ns();
   for (int i = 0; i < options_.tricks && is_running(stages); ++i) {
     const auto trick = static_cast<Trick>(i % kNumTricks);
     const size_t before = joins();
     pair_.middle().play(trick, static_cast<int>(random_() % 2), random_() % bits);
-    const Deadline patience = in_seconds(15);
+    const Deadline patience = in_seconds(kRecoverySeconds);
     while (is_running(stages) && Clock::now() < patience &&
            (!pair_.middle().is_done() || joins() == before)) {
-      poll(nullptr, 0, 20);
+      attempt(stages, start, 0);
     }
     if (pair_.middle().is_done()) ++played[static_cast<size_t>(trick)];
     if (joins() > before) ++broken[static_cast<size_t>(trick)];
   }
-  const int code = wait_all(stages);
+  while (is_running(stages) && (made_ < plan_.size() || crowd_->size() > 0)) {
+    attempt(stages, start, 0);
+  }
+  const int code = wait_all(stages, patience_);
   const std::string different =
       code == 0 ? train::difference(run, pair_.folder("undisturbed")) : "";
   fmt::print(
@@ -317,10 +351,14 @@ bool Siege::from_the_middle() {
     const auto at = static_cast<size_t>(i);
     fmt::print("| {} | {} | {} |\n", name_of(static_cast<Trick>(i)), played[at], broken[at]);
   }
-  fmt::print("\nthe run ended with {}, and is {}\n", code,
-             different.empty() ? "the same as undisturbed, bit for bit" : "another: " + different);
+  fmt::print("\nstrangers meanwhile:\n\n");
+  report_attempts();
+  fmt::print("\n{}\n", outcome_of(code, joins(), different));
   if (code != 0) complain("the run with a man in the middle fails");
-  return code == 0 && different.empty();
+  const bool all_played = std::accumulate(played.begin(), played.end(), 0) == options_.tricks;
+  if (!all_played) fmt::print("the run was over too soon\n");
+  return code == 0 && different.empty() && all_played && can_tell &&
+         crowd_->count(Outcome::kAdmitted) == 0;
 }
 
 }  // namespace
