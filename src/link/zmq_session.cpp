@@ -85,6 +85,7 @@ Session::Session(Setup setup)
 
 bool Session::turn() try {
   is_blocked_ = false;
+  knew_peer_ = peer_fd_ >= 0;
   const bool more_to_read = read_messages();
   // After the messages: all events of the connection that sent the first of them are there by now.
   read_monitor();
@@ -101,7 +102,7 @@ bool Session::turn() try {
 }
 
 void Session::watch_peer() {
-  if (!live_fds_.contains(peer_fd_)) {
+  if (has_peer_left_ || !live_fds_.contains(peer_fd_)) {
     while (read_messages()) {
     }
     if (is_open_) fail(Code::kPeerLost, "the connection broke");
@@ -144,6 +145,8 @@ void Session::on_event(uint16_t event, int32_t value) {
       break;
     case ZMQ_EVENT_DISCONNECTED:
       live_fds_.erase(value);
+      // WHY not at once: what is read in the turn that found the peer may be older than it.
+      has_peer_left_ = has_peer_left_ || (knew_peer_ && value == peer_fd_);
       break;
     case ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
       write_control();

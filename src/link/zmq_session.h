@@ -98,6 +98,8 @@ class Session {
   bool is_open_ = true;
   std::set<int> live_fds_;      // connections of any peer
   int peer_fd_ = -1;            // the one that holds the pipe; -1 until its first control message
+  bool knew_peer_ = false;      // when this turn began
+  bool has_peer_left_ = false;  // its number may be another connection's by now
   Clock::time_point heard_at_;  // the peer's last sign of life
   Clock::time_point spoke_at_;
 

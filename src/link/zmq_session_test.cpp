@@ -2,6 +2,9 @@
 #include "link/zmq_session.h"
 
 #include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <thread>
 #include <zmq.hpp>
@@ -184,6 +187,69 @@ TEST(ZmqSession, PeerWithoutRoomGetsNothingUntilItGrantsSome) {
   EXPECT_EQ(message.size(), 1 + kHeaderBytes + 100);
   peer.send(encode_control({.received_bytes = kHeaderBytes + 100, .limit_bytes = 1000}));
   EXPECT_TRUE(link->flush(in_seconds(kPatience)).is_ok());
+}
+
+// ---- connections by number
+// -----------------------------------------------------------------------------------
+
+// Speaks tcp, and ZMTP 3.0 (RFC 23) without a key as far as its first message.
+class RawSocket {
+ public:
+  ~RawSocket() { ::close(fd_); }
+  void connect(const std::string& endpoint) const {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port =
+        htons(static_cast<uint16_t>(std::stoi(endpoint.substr(endpoint.rfind(':') + 1))));
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    EXPECT_EQ(::connect(fd_, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  }
+  void say_hello() const {
+    std::string greeting("\xff\0\0\0\0\0\0\0\0\x7f\x03\0NULL", 16);
+    greeting.resize(kGreetingBytes);
+    say(greeting + std::string("\x04\x1a\x05READY\x0bSocket-Type\0\0\0\x04PAIR", 28));
+    hear(kGreetingBytes + 1);  // and with that READY
+    const Bytes control = encode_control({.limit_bytes = 1 << 20});
+    say(std::string("\0\x18", 2) +
+        std::string(reinterpret_cast<const char*>(control.data()), control.size()));
+  }
+  void hear(size_t num_bytes) const {
+    std::string bytes(num_bytes, '\0');
+    EXPECT_EQ(::recv(fd_, bytes.data(), num_bytes, MSG_WAITALL), static_cast<ssize_t>(num_bytes));
+  }
+  void hang_up() const { ::shutdown(fd_, SHUT_RDWR); }
+
+ private:
+  static constexpr size_t kGreetingBytes = 64;
+  void say(const std::string& bytes) const {
+    EXPECT_EQ(::send(fd_, bytes.data(), bytes.size(), 0), static_cast<ssize_t>(bytes.size()));
+  }
+
+  const int fd_ = ::socket(AF_INET, SOCK_STREAM, 0);
+};
+
+// Whoever comes next is given the number of the connection that ended: the peer is gone all the
+// same, and at once.
+TEST(ZmqSession, AStrangerWhoComesRightAfterThePeerDoesNotHideThatItLeft) {
+  zmq::context_t context;
+  MonitoredSocket socket(context, "by-hand");
+  socket.socket().bind(binder().endpoint);
+  const auto endpoint = socket.socket().get(zmq::sockopt::last_endpoint);
+  zmq_pollitem_t events{socket.monitor().handle(), 0, ZMQ_POLLIN, 0};
+  const auto mailbox = std::make_shared<Mailbox>(binder().link, [] {});
+  Session session({std::move(socket), mailbox, endpoint, /*is_binder=*/true});
+  const RawSocket peer, stranger;
+  peer.connect(endpoint);
+  peer.say_hello();
+  while (mailbox->wait_connected(in_seconds(0)).code() == Code::kTimeout) session.turn();
+  ASSERT_TRUE(mailbox->health().is_ok()) << mailbox->health().to_string();
+  while (zmq_poll(&events, 1, 0) > 0) session.turn();
+  peer.hang_up();
+  ASSERT_EQ(zmq_poll(&events, 1, static_cast<long>(kPatience * 1000)), 1);
+  stranger.connect(endpoint);
+  stranger.hear(1);
+  session.turn();
+  EXPECT_EQ(mailbox->health().code(), Code::kPeerLost);
 }
 
 }  // namespace

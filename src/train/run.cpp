@@ -134,8 +134,8 @@ Status Run::connect(bool is_first) {
   const Deadline deadline = in_seconds(patience);
   auto links = options_.open_links(patience);
   // WHY again: at the start a refusal is a wrong key, for the user to correct. Neighbours who were
-  // here before have the right ones: then somebody on the way has altered the handshake.
-  while (!is_first && !links.is_ok() && links.status().code() == Code::kRefused &&
+  // here before have the right ones: then somebody on the way has altered what came.
+  while (!is_first && !links.is_ok() && links.status().code() != Code::kClosed &&
          in_seconds(kKnockAgainSeconds) < deadline) {
     spdlog::warn("{}; trying again", links.status().message());
     std::this_thread::sleep_for(std::chrono::duration<double>(kKnockAgainSeconds));
