@@ -1,6 +1,7 @@
 #include "chaos/two_stages.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
@@ -83,6 +84,13 @@ void Watched::look(pid_t pid) {
   std::ifstream file(fmt::format("/proc/{}/status", pid));
   for (std::string word; file >> word;) {
     if (word == "VmHWM:") file >> peak_kib;
+  }
+  std::ifstream stat(fmt::format("/proc/{}/stat", pid));
+  double ticks[2] = {0, 0};
+  std::string word;
+  for (int field = 1; field < 14 && stat >> word;) ++field;
+  if (stat >> ticks[0] >> ticks[1]) {
+    cpu_seconds = (ticks[0] + ticks[1]) / static_cast<double>(sysconf(_SC_CLK_TCK));
   }
   std::error_code gone;
   const std::filesystem::directory_iterator files(fmt::format("/proc/{}/fd", pid), gone);

@@ -42,6 +42,7 @@ class TwoStages {
 struct Watched {
   int64_t peak_kib = 0;    // resident
   int64_t peak_files = 0;  // descriptors open
+  double cpu_seconds = 0;  // of all its threads
   void look(pid_t pid);
 };
 
