@@ -17,7 +17,7 @@ namespace mapl::chaos {
 enum class Trick {
   kFlip,       // one bit of it, anywhere
   kSwap,       // it comes after the next
-  kDrop,       // it does not come
+  kDrop,       // it does not come; of those that are not control messages
   kRepeat,     // it comes twice
   kReplay,     // an earlier one of the same connection comes before it
   kForeign,    // one of an earlier connection comes before it
