@@ -24,6 +24,7 @@ using Json = nlohmann::json;
 constexpr const char* kFormat = "mapl checkpoint";
 constexpr int64_t kFormatVersion = 1;
 constexpr int64_t kMaxStages = 65536;
+constexpr int kMostNesting = 4;
 constexpr size_t kMaxManifestBytes = kMaxHeaderBytes;
 constexpr const char* kSelfHash = "manifest_xxh3_64";
 constexpr const char* kAdvice =
@@ -46,6 +47,8 @@ std::string file_name(int64_t stage, const char* extension) {
 
 std::string hex(uint64_t hash) { return fmt::format("{:016x}", hash); }
 
+std::string printed(const Json& json) { return json.dump(2) + "\n"; }
+
 std::string to_text(const Manifest& manifest) {
   Json json = {{"format", kFormat},
                {"format_version", kFormatVersion},
@@ -59,12 +62,18 @@ std::string to_text(const Manifest& manifest) {
                {"tensors", manifest.tensors},
                {"metadata", manifest.metadata}};
   json[kSelfHash] = hex(hash_bytes(json.dump()));
-  return json.dump(2) + "\n";
+  return printed(json);
 }
 
 // Throws Json::exception or std::runtime_error with what is wrong.
 Manifest from_text(const std::string& text) {
-  Json json = Json::parse(text);
+  const auto is_shallow = [](int depth, Json::parse_event_t, Json&) {
+    // WHY: nesting costs stack when the JSON is printed again below.
+    if (depth > kMostNesting) throw std::runtime_error("it is nested too deeply");
+    return true;
+  };
+  Json json = Json::parse(text, is_shallow);
+  const bool is_as_written = printed(json) == text;
   const auto self_hash = json.at(kSelfHash).get<std::string>();
   json.erase(kSelfHash);
   if (json.at("format") != kFormat) throw std::runtime_error("it is not a checkpoint's manifest");
@@ -73,6 +82,8 @@ Manifest from_text(const std::string& text) {
                                          json.at("format_version").dump(), MAPL_VERSION));
   if (hex(hash_bytes(json.dump())) != self_hash)
     throw std::runtime_error("its own hash does not fit what it says");
+  // What was altered without a change of meaning was altered all the same.
+  if (!is_as_written) throw std::runtime_error("it is not as mapl wrote it");
   return {.step = json.at("step"),
           .stage = json.at("stage"),
           .num_stages = json.at("num_stages"),

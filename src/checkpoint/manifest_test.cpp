@@ -2,10 +2,13 @@
 
 #include <fmt/format.h>
 #include <gtest/gtest.h>
+#include <spdlog/spdlog.h>
 #include <torch/torch.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <random>
 
 #include "base/status.h"
 #include "checkpoint/testing.h"
@@ -92,6 +95,68 @@ TEST(Checkpoint, IsRefusedWhenTruncated) {
     }
     write_bytes(path, bytes);
   }
+}
+
+// Alters bytes somehow; what comes of it differs.
+Bytes altered(const Bytes& bytes, std::mt19937& random) {
+  const auto below = [&](size_t n) {
+    return std::uniform_int_distribution<size_t>(0, n - 1)(random);
+  };
+  Bytes result = bytes;
+  while (result == bytes) {
+    const size_t begin = below(bytes.size());
+    const size_t count = 1 + below(std::min<size_t>(64, bytes.size() - begin));
+    const auto first = result.begin() + static_cast<std::ptrdiff_t>(begin);
+    const auto last = first + static_cast<std::ptrdiff_t>(count);
+    switch (below(6)) {
+      case 0:  // a bit
+        *first ^= std::byte{1} << below(8);
+        break;
+      case 1:  // torn off
+        result.resize(begin);
+        break;
+      case 2:  // a hole
+        std::fill(first, last, std::byte{0});
+        break;
+      case 3:  // noise
+        std::generate(first, last, [&] { return static_cast<std::byte>(below(256)); });
+        break;
+      case 4:  // gone
+        result.erase(first, last);
+        break;
+      default: {  // twice
+        const Bytes part(first, last);
+        result.insert(first, part.begin(), part.end());
+      }
+    }
+  }
+  return result;
+}
+
+TEST(Checkpoint, IsRefusedHoweverItIsAltered) {
+  const TemporaryFolder root;
+  save_all(root.path(), 7, 2);
+  save_all(root.path(), 9, 2);
+  const std::string step = root / "step-9";
+  const std::string parts[] = {"/stage-0.json", "/stage-0.safetensors", "/stage-1.json",
+                               "/stage-1.safetensors"};
+  const auto level = spdlog::get_level();
+  spdlog::set_level(spdlog::level::off);  // of ten thousand warnings
+  std::mt19937 random(0);
+  int accepted = 0;
+  for (int i = 0; i < 10'000; ++i) {
+    const size_t which = random() % std::size(parts);
+    const Bytes good = read_bytes(step + parts[which]);
+    // One in eight is a whole file, but another: of the other stage, or of the step before.
+    const std::string other =
+        random() % 2 == 0 ? step + parts[(which + 2) % 4] : root / "step-7" + parts[which];
+    write_bytes(step + parts[which], i % 8 == 0 ? read_bytes(other) : altered(good, random));
+    accepted += refusal(step) == "accepted";
+    write_bytes(step + parts[which], good);
+  }
+  spdlog::set_level(level);
+  EXPECT_EQ(accepted, 0);
+  EXPECT_EQ(refusal(step), "accepted");
 }
 
 TEST(Checkpoint, NamesAMissingStage) {

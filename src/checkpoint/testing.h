@@ -44,6 +44,7 @@ inline Bytes read_bytes(const std::string& path) {
 }
 
 inline void write_bytes(const std::string& path, ByteSpan bytes) {
+  std::filesystem::remove(path);  // WHY: what replaces bytes of a file goes to the disk at once
   std::ofstream(path, std::ios::binary | std::ios::trunc)
       .write(reinterpret_cast<const char*>(bytes.data()), bytes.size());
 }
