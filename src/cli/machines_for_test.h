@@ -1,7 +1,6 @@
 // Two machines of a run, on this one: keys, a port, and the command of each.
 #pragma once
 
-#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -9,6 +8,7 @@
 #include <vector>
 
 #include "cli/run_mapl_for_test.h"
+#include "link/loopback_for_test.h"
 
 namespace mapl::cli {
 
@@ -16,9 +16,7 @@ namespace mapl::cli {
 // one.)
 inline int free_port() {
   const int descriptor = socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  sockaddr_in address = link::loopback(0);
   socklen_t size = sizeof(address);
   bind(descriptor, reinterpret_cast<sockaddr*>(&address), size);
   getsockname(descriptor, reinterpret_cast<sockaddr*>(&address), &size);

@@ -77,11 +77,8 @@ TEST(Stage, APortInUseIsTheUsersMistake) {
   const train::SmallRun small;
   const Machines machines(small);
   const int taken = socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(static_cast<uint16_t>(machines.port));
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  ASSERT_EQ(bind(taken, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  const sockaddr_in address = link::loopback(machines.port);
+  ASSERT_EQ(bind(taken, reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
   ASSERT_EQ(listen(taken, 1), 0);
   const Ran ran = run_mapl(machines.stage(1, 0, 1, 1));
   EXPECT_EQ(ran.exit_code, 2) << ran.output;

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <gtest/gtest.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -12,13 +11,14 @@
 #include <string>
 #include <thread>
 
+#include "link/loopback_for_test.h"
+
 namespace mapl::link {
 
 // Of one connection to `target`.
 class Relay {
  public:
-  explicit Relay(const std::string& target)
-      : target_(std::stoi(target.substr(target.rfind(':') + 1))) {
+  explicit Relay(const std::string& target) : target_(port_of(target)) {
     listener_ = ::socket(AF_INET, SOCK_STREAM, 0);
     sockaddr_in address = loopback(0);
     socklen_t size = sizeof(address);
@@ -42,14 +42,6 @@ class Relay {
   void alter_next() { alters_ = true; }
 
  private:
-  static sockaddr_in loopback(int port) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(static_cast<uint16_t>(port));
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    return address;
-  }
-
   void run(const std::stop_token& stop) {
     pollfd door{listener_, POLLIN, 0};
     while (::poll(&door, 1, 10) == 0) {

@@ -2,7 +2,6 @@
 #include "link/zmq_session.h"
 
 #include <gtest/gtest.h>
-#include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -10,6 +9,7 @@
 #include <zmq.hpp>
 
 #include "link/chunks.h"
+#include "link/loopback_for_test.h"
 #include "link/zmq.h"
 
 namespace mapl::link {
@@ -197,12 +197,8 @@ class RawSocket {
  public:
   ~RawSocket() { ::close(fd_); }
   void connect(const std::string& endpoint) const {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port =
-        htons(static_cast<uint16_t>(std::stoi(endpoint.substr(endpoint.rfind(':') + 1))));
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    EXPECT_EQ(::connect(fd_, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+    const sockaddr_in address = loopback(port_of(endpoint));
+    EXPECT_EQ(::connect(fd_, reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
   }
   void say_hello() const {
     std::string greeting("\xff\0\0\0\0\0\0\0\0\x7f\x03\0NULL", 16);

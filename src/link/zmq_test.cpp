@@ -2,7 +2,6 @@
 
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -15,6 +14,7 @@
 
 #include "link/chunks.h"
 #include "link/ipc_endpoint.h"
+#include "link/loopback_for_test.h"
 #include "link/relay_for_test.h"
 
 namespace mapl::link {
@@ -51,12 +51,8 @@ TEST(ZmqLink, StrangersBytesOnTcpDoNotDisturb) {
   auto link = context.start(binder());
   const std::string endpoint = link->bound_endpoint();
   const int fd = ::socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port =
-      htons(static_cast<uint16_t>(std::stoi(endpoint.substr(endpoint.rfind(':') + 1))));
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  ASSERT_EQ(::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  const sockaddr_in address = loopback(port_of(endpoint));
+  ASSERT_EQ(::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
   const std::string garbage(200, '\xff');
   ASSERT_EQ(::write(fd, garbage.data(), garbage.size()), 200);
   auto peer = context.open(connecter(endpoint));
@@ -167,18 +163,26 @@ struct Keys {
   CurveIdentity binder = generate_identity();
   CurveIdentity connecter = generate_identity();
   CurveIdentity stranger = generate_identity();
+
+  ZmqOptions bind_as(const CurveIdentity& own) const {
+    ZmqOptions options = mapl::link::binder();
+    options.own = own;
+    options.peer_public_key = connecter.public_key;
+    return options;
+  }
+  ZmqOptions connect_as(const CurveIdentity& own, const std::string& endpoint) const {
+    ZmqOptions options = mapl::link::connecter(endpoint);
+    options.own = own;
+    options.peer_public_key = binder.public_key;
+    return options;
+  }
 };
 
 TEST(ZmqKeys, ConnecterWithAnUnknownKeyIsRefusedAtOnceAndTheRightOneStillComesIn) {
   const Keys keys;
   ZmqContext context;
-  ZmqOptions bind = binder();
-  bind.own = keys.binder;
-  bind.peer_public_key = keys.connecter.public_key;
-  auto link = context.start(bind);
-  ZmqOptions wrong = connecter(link->bound_endpoint());
-  wrong.own = keys.stranger;
-  wrong.peer_public_key = keys.binder.public_key;
+  auto link = context.start(keys.bind_as(keys.binder));
+  ZmqOptions wrong = keys.connect_as(keys.stranger, link->bound_endpoint());
   wrong.connect_seconds = kPatience;
   EXPECT_EQ(context.open(wrong).status().code(), Code::kRefused);
   const Status meanwhile = link->wait_connected(in_seconds(0));
@@ -195,13 +199,8 @@ TEST(ZmqKeys, ConnecterWithAnUnknownKeyIsRefusedAtOnceAndTheRightOneStillComesIn
 TEST(ZmqKeys, BinderWithAnotherKeyThanThePinnedOneIsRefused) {
   const Keys keys;
   ZmqContext context;
-  ZmqOptions bind = binder();
-  bind.own = keys.stranger;
-  bind.peer_public_key = keys.connecter.public_key;
-  auto link = context.start(bind);
-  ZmqOptions connect = connecter(link->bound_endpoint());
-  connect.own = keys.connecter;
-  connect.peer_public_key = keys.binder.public_key;
+  auto link = context.start(keys.bind_as(keys.stranger));
+  ZmqOptions connect = keys.connect_as(keys.connecter, link->bound_endpoint());
   connect.connect_seconds = 1;  // it is hung up on, and tries on until then
   const Status status = context.open(connect).status();
   EXPECT_EQ(status.code(), Code::kRefused);
@@ -212,18 +211,9 @@ TEST(ZmqKeys, KeyOnOneEndOnlyIsRefused) {
   const Keys keys;
   for (bool binder_has_key : {true, false}) {
     ZmqContext context;
-    ZmqOptions bind = binder();
-    ZmqOptions connect;
-    if (binder_has_key) {
-      bind.own = keys.binder;
-      bind.peer_public_key = keys.connecter.public_key;
-    }
-    auto link = context.start(bind);
-    connect = connecter(link->bound_endpoint());
-    if (!binder_has_key) {
-      connect.own = keys.connecter;
-      connect.peer_public_key = keys.binder.public_key;
-    }
+    auto link = context.start(binder_has_key ? keys.bind_as(keys.binder) : binder());
+    ZmqOptions connect = binder_has_key ? connecter(link->bound_endpoint())
+                                        : keys.connect_as(keys.connecter, link->bound_endpoint());
     connect.connect_seconds = kPatience;
     const Status status = context.open(connect).status();
     EXPECT_EQ(status.code(), Code::kRefused) << status.to_string();
@@ -236,15 +226,9 @@ TEST(ZmqKeys, KeyOnOneEndOnlyIsRefused) {
 TEST(ZmqKeys, AnAlteredMessageIsABrokenLinkAndNotAWrongKey) {
   const Keys keys;
   ZmqContext context;
-  ZmqOptions bind = binder();
-  bind.own = keys.binder;
-  bind.peer_public_key = keys.connecter.public_key;
-  auto link = context.start(bind);
+  auto link = context.start(keys.bind_as(keys.binder));
   Relay relay(link->bound_endpoint());
-  ZmqOptions connect = connecter(relay.endpoint());
-  connect.own = keys.connecter;
-  connect.peer_public_key = keys.binder.public_key;
-  auto peer = context.open(connect);
+  auto peer = context.open(keys.connect_as(keys.connecter, relay.endpoint()));
   ASSERT_TRUE(peer.is_ok()) << peer.status().to_string();
   ASSERT_TRUE(link->wait_connected(in_seconds(kPatience)).is_ok());
   relay.alter_next();

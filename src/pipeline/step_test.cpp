@@ -2,8 +2,7 @@
 
 #include <gtest/gtest.h>
 
-#include <atomic>
-
+#include "link/cut_link_for_test.h"
 #include "pipeline/two_stages_for_test.h"
 
 namespace mapl::pipeline {
@@ -128,26 +127,6 @@ TEST(Step, ValidationChangesNothingAndIsNotCounted) {
   expect_same(before, run.stages[0]->values());
 }
 
-// A link that breaks before its n-th frame leaves.
-class CutLink : public link::Link {
- public:
-  CutLink(std::unique_ptr<link::Link> inner, int frames)
-      : inner_(std::move(inner)), left_(frames) {}
-
-  Status send(link::Frame frame, Deadline deadline) override {
-    if (left_-- <= 0) inner_->close();
-    return inner_->send(std::move(frame), deadline);
-  }
-  Result<link::Frame> recv(Deadline deadline) override { return inner_->recv(deadline); }
-  Status health() override { return inner_->health(); }
-  Status flush(Deadline deadline) override { return inner_->flush(deadline); }
-  void close() noexcept override { inner_->close(); }
-
- private:
-  std::unique_ptr<link::Link> inner_;
-  std::atomic<int> left_;
-};
-
 template <typename Each>
 void on_both(const Each& each) {
   std::array<std::jthread, 2> threads;
@@ -161,7 +140,9 @@ std::vector<at::Tensor> after_three_steps(const codec::Options& codec, int cut, 
   TwoStages run(codec);
   const auto connect = [&](int limit) {
     run.links = TwoStages::make_links();
-    run.links[cut] = std::make_unique<CutLink>(std::move(run.links[cut]), limit);
+    run.links[cut] = std::make_unique<link::CutLink>(
+        std::move(run.links[cut]),
+        [left = limit](const link::Frame&) mutable { return left-- <= 0; });
     for (int k = 0; k < 2; ++k) run.stages[k]->connect(*run.links[k]);
   };
   connect(frames);

@@ -6,6 +6,7 @@
 
 #include "base/log.h"
 #include "checkpoint/manifest.h"
+#include "link/cut_link_for_test.h"
 #include "train/evaluate.h"
 #include "train/same_run_for_test.h"
 #include "train/small_run_for_test.h"
@@ -21,31 +22,6 @@ Status run_all(const Recipe& recipe, const std::string& folder, std::stop_token 
     return run_stage(recipe, stage, assembly, trainer, {.folder = folder, .stop = stop});
   });
 }
-
-// Breaks when stage 0's decision on one step is to leave, once.
-class LinkThatBreaksAtACommit : public link::Link {
- public:
-  LinkThatBreaksAtACommit(std::unique_ptr<link::Link> inner, uint64_t step, bool& is_broken)
-      : inner_(std::move(inner)), step_(step), is_broken_(is_broken) {}
-
-  Status send(link::Frame frame, Deadline deadline) override {
-    if (!is_broken_ && frame.header.kind == link::Kind::kCommit && frame.header.step == step_) {
-      is_broken_ = true;
-      inner_->close();
-      return {Code::kPeerLost, "the connection broke"};
-    }
-    return inner_->send(std::move(frame), deadline);
-  }
-  Result<link::Frame> recv(Deadline deadline) override { return inner_->recv(deadline); }
-  Status health() override { return inner_->health(); }
-  Status flush(Deadline deadline) override { return inner_->flush(deadline); }
-  void close() noexcept override { inner_->close(); }
-
- private:
-  std::unique_ptr<link::Link> inner_;
-  uint64_t step_;
-  bool& is_broken_;
-};
 
 nlohmann::json summary_of(const std::string& folder) {
   return nlohmann::json::parse(std::ifstream(folder + "/summary.json"));
@@ -242,7 +218,12 @@ Status broken_run(Recipe recipe, const std::string& folder, uint64_t step, int n
           open_links(recipe, stage, limits_of(recipe, assembly), context, {.seconds = seconds});
       if (stage == 0 && links.is_ok()) {
         auto& next = links.value().next;
-        next = std::make_unique<LinkThatBreaksAtACommit>(std::move(next), step, is_broken);
+        next = std::make_unique<link::CutLink>(std::move(next), [&](const link::Frame& frame) {
+          const bool breaks =
+              !is_broken && frame.header.kind == link::Kind::kCommit && frame.header.step == step;
+          is_broken |= breaks;
+          return breaks;
+        });
       }
       return links;
     };

@@ -1,7 +1,6 @@
 #include "chaos/proxy.h"
 
 #include <fcntl.h>
-#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
@@ -10,19 +9,13 @@
 #include <algorithm>
 #include <stdexcept>
 
+#include "link/loopback_for_test.h"
+
 namespace mapl::chaos {
 namespace {
 
 constexpr int kPollMs = 5;
 constexpr size_t kMostHeld = 1 << 18;
-
-sockaddr_in loopback(int port) {
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(static_cast<uint16_t>(port));
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  return address;
-}
 
 void make_ready(int fd) {
   fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
@@ -42,7 +35,7 @@ Proxy::Proxy(int listen_port, int target_port) : target_port_(target_port) {
   listen_fd_ = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   const int one = 1;
   setsockopt(listen_fd_, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-  const sockaddr_in address = loopback(listen_port);
+  const sockaddr_in address = link::loopback(listen_port);
   if (bind(listen_fd_, reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0 ||
       listen(listen_fd_, 64) != 0) {
     throw std::runtime_error("the proxy cannot listen");
@@ -113,7 +106,7 @@ void Proxy::accept_one() {
   const int fd = accept4(listen_fd_, nullptr, nullptr, SOCK_CLOEXEC);
   if (fd < 0) return;
   Pair pair{.fds = {fd, socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)}, .held = {}};
-  const sockaddr_in address = loopback(target_port_);
+  const sockaddr_in address = link::loopback(target_port_);
   const bool is_open = std::chrono::steady_clock::now() >= closed_until_;
   if (!is_open ||
       connect(pair.fds[1], reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
@@ -157,7 +150,7 @@ void Proxy::close_pair(Pair& pair, bool with_reset) {
 
 int free_port() {
   const int fd = socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address = loopback(0);
+  sockaddr_in address = link::loopback(0);
   socklen_t size = sizeof(address);
   if (bind(fd, reinterpret_cast<sockaddr*>(&address), size) != 0) return -1;
   getsockname(fd, reinterpret_cast<sockaddr*>(&address), &size);

@@ -1,7 +1,6 @@
 #include "chaos/stranger.h"
 
 #include <fmt/format.h>
-#include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -9,6 +8,8 @@
 #include <cerrno>
 #include <stdexcept>
 #include <zmq.hpp>
+
+#include "link/loopback_for_test.h"
 
 namespace mapl::chaos {
 namespace {
@@ -20,10 +21,7 @@ constexpr size_t kMostKept = 1 << 16;  // of an answer
 
 int connect_to(int port) {
   const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(static_cast<uint16_t>(port));
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  const sockaddr_in address = link::loopback(port);
   const int one = 1;
   setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
   if (fd < 0) throw std::runtime_error("no sockets left");
