@@ -71,9 +71,7 @@ Result<Step::Outcome> Step::train(const std::vector<Action>& actions, uint64_t s
 // ON ABORT: whatever happens inside, the neighbours hear of it before this stage leaves.
 Result<Step::Outcome> Step::guard(uint64_t step, const std::function<Result<Outcome>()>& body) try {
   auto outcome = body();
-  if (outcome.is_ok()) {
-    count_as_reported();
-  } else {
+  if (!outcome.is_ok()) {
     if (transaction_.phase == Transaction::Phase::kOpen) abort_ends();
     transaction_.unreported += measured().traffic - counted_;
     abort(step, outcome.status());
@@ -134,6 +132,7 @@ Result<Step::Outcome> Step::validate(const std::vector<Action>& actions, uint64_
     abort_ends();
     auto voted = vote(step, loss.value(), /*wants_stop=*/false, /*trained=*/false);
     if (!voted.is_ok()) return voted.status();
+    count_as_reported();
     return Outcome{.loss = voted.value().loss, .reports = std::move(voted.value().reports)};
   });
 }
@@ -250,7 +249,7 @@ void Step::apply_own(uint64_t step, double lr_factor, const Commit& commit) {
   if (!prev_) finish();
 }
 
-// Stage 0 has this stage's latest report: what failed attempts sent is in it.
+// Stage 0 has this stage's latest report, and what failed attempts sent is in it.
 void Step::count_as_reported() {
   transaction_.unreported = {};
   counted_ = reported_.traffic;

@@ -102,7 +102,7 @@ class Run {
   Status advance(bool& stop);
   Status validate();
   // Stage 0: the step that was trained last and has not been logged.
-  void log(std::optional<double> validation_loss, pipeline::Step::Outcome outcome);
+  void log(std::optional<double> validation_loss, const pipeline::Step::Outcome& outcome);
   bool is_unlogged(int64_t finished) const { return finished == metrics_->totals().steps + 1; }
   bool validates_after(int64_t finished, bool stop) const {
     return is_due(finished, recipe_.validation.interval, stop);
@@ -219,7 +219,7 @@ Status Run::restore(uint64_t step) {
 Status Run::advance(bool& stop) {
   const int64_t step = trainer_.finished_steps();
   const int64_t start = now_ns();
-  auto outcome = trainer_.train(step, options_.stop.stop_requested());
+  const auto outcome = trainer_.train(step, options_.stop.stop_requested());
   step_seconds_ = 1e-9 * static_cast<double>(now_ns() - start);
   if (!outcome.is_ok()) return outcome.status();
   stop = outcome.value().stop;
@@ -227,7 +227,7 @@ Status Run::advance(bool& stop) {
     const Status status = validate();
     if (!status.is_ok()) return status;
   } else if (stage_ == 0) {
-    log({}, std::move(outcome.value()));
+    log({}, outcome.value());
   }
   // INVARIANT: what is saved of a step is in the metrics too: going back to it forgets nothing.
   if (is_due(step + 1, recipe_.checkpoint.interval, stop)) save();
@@ -244,7 +244,7 @@ Status Run::validate() {
   return Status::ok();
 }
 
-void Run::log(std::optional<double> validation_loss, pipeline::Step::Outcome outcome) {
+void Run::log(std::optional<double> validation_loss, const pipeline::Step::Outcome& outcome) {
   const Metrics::StepInfo info{.step = trainer_.finished_steps(),
                                .seconds = step_seconds_,
                                .lr_factor = trainer_.lr_factor(trainer_.finished_steps() - 1),
