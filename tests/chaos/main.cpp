@@ -3,8 +3,9 @@
 //
 //   chaos kill   each stage killed in each phase of a step
 //   chaos cut    links between stages reset, cut, frozen one way and both ways, at random moments
-//   chaos strangers  uninvited connections to a stage, and a man in the middle of its line
 //   chaos rate   stages killed at random, so often on average: how much progress is left
+//   chaos strangers
+//                uninvited connections to a stage, and a man in the middle of its line
 #include <fmt/format.h>
 #include <poll.h>
 #include <signal.h>
