@@ -27,7 +27,7 @@ std::optional<Frame> assemble(ByteSpan bytes, FuzzedDataProvider& input) {
 
 void try_own(FuzzedDataProvider& input) {
   Frame frame;
-  frame.header = {.kind = static_cast<Kind>(input.ConsumeIntegralInRange<int>(1, 13)),
+  frame.header = {.kind = static_cast<Kind>(input.ConsumeIntegralInRange<int>(1, 16)),
                   .packing = input.ConsumeIntegral<uint8_t>(),
                   .boundary = input.ConsumeIntegral<uint16_t>(),
                   .step = input.ConsumeIntegral<uint64_t>(),

@@ -24,6 +24,7 @@ Bytes encode_control(const Control& control) {
   append(bytes, uint32_t{0});
   append(bytes, control.received_bytes);
   append(bytes, control.limit_bytes);
+  append(bytes, control.sent_bytes);
   return bytes;
 }
 
@@ -49,7 +50,8 @@ Result<Control> decode_control(ByteSpan message) {
   return Control{.wants_answer = (flags & kWantsAnswer) != 0,
                  .goodbye = (flags & kGoodbye) != 0,
                  .received_bytes = read_at<uint64_t>(message, 8),
-                 .limit_bytes = read_at<uint64_t>(message, 16)};
+                 .limit_bytes = read_at<uint64_t>(message, 16),
+                 .sent_bytes = read_at<uint64_t>(message, 24)};
 }
 
 void Outgoing::copy(uint64_t offset, std::span<std::byte> out) const {

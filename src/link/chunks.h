@@ -18,7 +18,7 @@ namespace mapl::link {
 enum class MessageType : uint8_t { kPiece = 1, kControl = 2 };
 
 constexpr size_t kMaxPieceBytes = 128 << 10;  // of a frame in one message: a second at 1 Mbit/s
-constexpr size_t kControlBytes = 24;
+constexpr size_t kControlBytes = 32;
 constexpr size_t kMaxMessageBytes = 1 + kMaxPieceBytes;
 
 // Sent to open a link, when idle, when the reader has caught up, and to answer a flush.
@@ -27,6 +27,7 @@ struct Control {
   bool goodbye = false;         // the last message of this end
   uint64_t received_bytes = 0;  // of frames, since the link opened
   uint64_t limit_bytes = 0;     // the peer may send so many in all; never sinks
+  uint64_t sent_bytes = 0;      // of frames, before this message
 };
 Bytes encode_control(const Control& control);
 // kCorrupt when `message` is not a control message of the right length.

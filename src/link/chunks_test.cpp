@@ -102,8 +102,11 @@ TEST(Assembler, NothingElseComesOut) {
 
 TEST(Control, SurvivesTheWire) {
   for (bool asks : {false, true}) {
-    const Bytes bytes = encode_control(
-        {.wants_answer = asks, .goodbye = !asks, .received_bytes = 77, .limit_bytes = 1ull << 40});
+    const Bytes bytes = encode_control({.wants_answer = asks,
+                                        .goodbye = !asks,
+                                        .received_bytes = 77,
+                                        .limit_bytes = 1ull << 40,
+                                        .sent_bytes = 1ull << 50});
     ASSERT_EQ(bytes.size(), kControlBytes);
     const auto control = decode_control(bytes);
     ASSERT_TRUE(control.is_ok());
@@ -111,6 +114,7 @@ TEST(Control, SurvivesTheWire) {
     EXPECT_EQ(control.value().goodbye, !asks);
     EXPECT_EQ(control.value().received_bytes, 77u);
     EXPECT_EQ(control.value().limit_bytes, 1ull << 40);
+    EXPECT_EQ(control.value().sent_bytes, 1ull << 50);
   }
 }
 
@@ -119,9 +123,10 @@ TEST(Control, WrongLengthTypeVersionAndReservedBytesAreRefused) {
   bytes[7] = std::byte{1};
   EXPECT_EQ(decode_control(bytes).status().code(), Code::kCorrupt);
   bytes[7] = std::byte{0};
-  EXPECT_EQ(decode_control(ByteSpan(bytes).first(23)).status().code(), Code::kCorrupt);
+  EXPECT_EQ(decode_control(ByteSpan(bytes).first(kControlBytes - 1)).status().code(),
+            Code::kCorrupt);
   EXPECT_EQ(decode_control({}).status().code(), Code::kCorrupt);
-  bytes[2] = std::byte{2};
+  bytes[2] = std::byte{kWireVersion + 1};
   EXPECT_EQ(decode_control(bytes).status().code(), Code::kRefused);
   bytes[0] = std::byte{1};
   EXPECT_EQ(decode_control(bytes).status().code(), Code::kCorrupt);

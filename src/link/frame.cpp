@@ -61,6 +61,12 @@ const char* kind_name(Kind kind) {
       return "probe";
     case Kind::kResync:
       return "resync";
+    case Kind::kKept:
+      return "kept";
+    case Kind::kFetch:
+      return "fetch";
+    case Kind::kState:
+      return "state";
   }
   return "unknown";
 }
@@ -107,7 +113,7 @@ Result<Header> decode_header(ByteSpan bytes, uint64_t max_payload_bytes) {
   header.sent_ns = read_at<int64_t>(bytes, kSentAt);
   header.micro_batch = read_at<uint32_t>(bytes, kMicroBatchAt);
   header.boundary = read_at<uint16_t>(bytes, kBoundaryAt);
-  if (header.kind < Kind::kHello || header.kind > Kind::kProbe) {
+  if (header.kind < Kind::kHello || header.kind > Kind::kState) {
     return corrupt(fmt::format("unknown kind of frame {}", static_cast<int>(header.kind)));
   }
   if (read_at<uint16_t>(bytes, kReservedAt) != 0) {

@@ -25,10 +25,13 @@ enum class Kind : uint8_t {
   kResume = 11,        // from stage 0: the step that all go on from
   kResync = 12,        // sender -> receiver, after a resume: the kBasis of the last step again
   kProbe = 13,         // of a measurement (probe.h), both ways
+  kKept = 14,          // keeper -> owner of a mirrored state: the steps that it has of it
+  kFetch = 15,         // owner -> keeper: send me my state, or not
+  kState = 16,         // both ways: a stage's state, its size first, then pieces
 };
 const char* kind_name(Kind kind);
 
-constexpr uint16_t kWireVersion = 1;
+constexpr uint16_t kWireVersion = 2;
 constexpr int64_t kHeaderBytes = 48;
 constexpr int64_t kMaxAbortBytes = 4096;  // text of an abort frame
 constexpr uint8_t kFinalAbort = 1;        // in `packing` of an abort: its sender will not come back

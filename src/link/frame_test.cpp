@@ -32,7 +32,7 @@ std::string hex(ByteSpan bytes) {
 TEST(Frame, HeaderIsTheWorkedExample) {
   EXPECT_EQ(hex(encode_header(example())),
             "4d41504c"          // "MAPL"
-            "0100"              // wire version 1
+            "0200"              // wire version 2
             "03"                // gradient
             "02"                // packing 2
             "2c01000000000000"  // step 300
@@ -41,7 +41,7 @@ TEST(Frame, HeaderIsTheWorkedExample) {
             "05000000"          // micro-batch 5
             "0100"              // boundary 1
             "0000"              // reserved
-            "065c8aa8d47d228c");
+            "4fdb47bfec3c2e22");
 }
 
 TEST(Frame, HeaderSurvivesTheWire) {

@@ -80,6 +80,7 @@ class Session {
   void on_piece(ByteSpan piece);
   bool write_pieces();                 // true: stopped at the limit of one turn
   bool write(zmq::message_t message);  // false: ZeroMQ takes no more for now
+  zmq::message_t control(bool wants_answer, bool goodbye) const;
   void write_control();
   void say_goodbye();
   void fail(Code code, const std::string& why);

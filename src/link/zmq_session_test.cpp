@@ -95,7 +95,7 @@ TEST(ZmqSession, FlippedBitIsRefused) {
 
 TEST(ZmqSession, AnotherWireVersionIsRefused) {
   Joined joined;
-  joined.peer.send_frame(small_frame(), 4, 0x02);
+  joined.peer.send_frame(small_frame(), 4, 0x01);
   const Status status = joined.recv();
   EXPECT_EQ(status.code(), Code::kRefused);
   EXPECT_NE(status.message().find("wire version 3"), std::string::npos) << status.message();
@@ -166,6 +166,20 @@ TEST(ZmqSession, AcknowledgingMoreThanWasSentIsRefused) {
   EXPECT_EQ(joined.recv().code(), Code::kCorrupt);
 }
 
+// What CURVE lets pass: a message that never came, while the next ones do.
+TEST(ZmqSession, SentMoreThanArrivedIsRefused) {
+  Joined joined;
+  joined.peer.send_frame(small_frame(), 0, 0);
+  const uint64_t arrived = kHeaderBytes + 100;
+  joined.peer.send(encode_control({.sent_bytes = arrived}));
+  ASSERT_TRUE(joined.recv().is_ok());
+  joined.peer.send(encode_control({.sent_bytes = 2 * arrived}));
+  const Status status = joined.recv();
+  EXPECT_EQ(status.code(), Code::kCorrupt);
+  EXPECT_NE(status.message().find("it sent 296 bytes, 148 arrived"), std::string::npos)
+      << status.message();
+}
+
 TEST(ZmqSession, MessageOfManyPartsIsRefused) {
   Joined joined;
   joined.peer.send(encode_control({}), zmq::send_flags::sndmore);
@@ -206,7 +220,7 @@ class RawSocket {
     say(greeting + std::string("\x04\x1a\x05READY\x0bSocket-Type\0\0\0\x04PAIR", 28));
     hear(kGreetingBytes + 1);  // and with that READY
     const Bytes control = encode_control({.limit_bytes = 1 << 20});
-    say(std::string("\0\x18", 2) +
+    say(std::string("\0\x20", 2) +
         std::string(reinterpret_cast<const char*>(control.data()), control.size()));
   }
   void hear(size_t num_bytes) const {

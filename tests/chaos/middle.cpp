@@ -7,7 +7,7 @@ namespace {
 
 constexpr size_t kMostRecorded = 1 << 17;
 constexpr size_t kCut = 7;                 // bytes
-constexpr size_t kControlFrameBytes = 64;  // mapl's control messages take 59
+constexpr size_t kControlFrameBytes = 72;  // mapl's control messages take 67
 constexpr uint8_t kLong = 0x02;
 constexpr size_t kUsedFlags = 3;
 

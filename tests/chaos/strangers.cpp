@@ -367,7 +367,9 @@ bool Siege::from_the_middle() {
   if (code != 0) complain("the run with a man in the middle fails");
   const bool all_played = std::accumulate(played.begin(), played.end(), 0) == options_.tricks;
   if (!all_played) fmt::print("the run was over too soon\n");
-  return code == 0 && different.empty() && all_played && can_tell &&
+  const bool all_noticed = broken == played;
+  if (!all_noticed) fmt::print("not all of it was noticed\n");
+  return code == 0 && different.empty() && all_played && all_noticed && can_tell &&
          crowd_->count(Outcome::kAdmitted) == 0;
 }
 
