@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <functional>
 #include <nlohmann/json.hpp>
 #include <set>
 
@@ -194,24 +195,37 @@ std::string make_header(const std::string& path, const NamedTensors& tensors,
   return text;
 }
 
-}  // namespace
-
-void save_safetensors(const std::string& path, const NamedTensors& tensors,
-                      const Metadata& metadata) {
+// `where` is how errors call it.
+void write_parts(const std::string& where, const NamedTensors& tensors, const Metadata& metadata,
+                 const std::function<void(ByteSpan)>& write) {
   NamedTensors ordered = tensors;
   std::stable_sort(ordered.begin(), ordered.end(), [](const auto& a, const auto& b) {
     return a.second.element_size() > b.second.element_size();
   });
-  const std::string header = make_header(path, ordered, metadata);
-  AtomicFile file(path);
+  const std::string header = make_header(where, ordered, metadata);
   const uint64_t header_bytes = header.size();
-  file.write(std::as_bytes(std::span(&header_bytes, 1)));
-  file.write(std::as_bytes(std::span(header)));
+  write(std::as_bytes(std::span(&header_bytes, 1)));
+  write(std::as_bytes(std::span(header)));
   for (const auto& [name, tensor] : ordered) {
     const at::Tensor values = tensor.detach().to(at::kCPU).contiguous();
-    file.write({static_cast<const std::byte*>(values.data_ptr()), values.nbytes()});
+    write({static_cast<const std::byte*>(values.data_ptr()), values.nbytes()});
   }
+}
+
+}  // namespace
+
+void save_safetensors(const std::string& path, const NamedTensors& tensors,
+                      const Metadata& metadata) {
+  AtomicFile file(path);
+  write_parts(path, tensors, metadata, [&](ByteSpan part) { file.write(part); });
   file.commit();
+}
+
+Bytes to_safetensors(const NamedTensors& tensors) {
+  Bytes bytes;
+  write_parts("tensors", tensors, {},
+              [&](ByteSpan part) { bytes.insert(bytes.end(), part.begin(), part.end()); });
+  return bytes;
 }
 
 NamedTensors parse_safetensors(ByteSpan bytes, const std::string& path, Metadata* metadata) {

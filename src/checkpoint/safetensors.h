@@ -26,6 +26,9 @@ constexpr uint64_t kMaxHeaderBytes = 100'000'000;
 void save_safetensors(const std::string& path, const NamedTensors& tensors,
                       const Metadata& metadata = {});
 
+// The same in memory.
+Bytes to_safetensors(const NamedTensors& tensors);
+
 // In the order of the data, on the CPU, owning their memory.
 //   ERRORS  UserError that names the file. Nothing in the file is believed: length, types, shapes
 //   and

@@ -3,6 +3,7 @@
 #include "cli/commands.h"
 #include "train/evaluate.h"
 #include "train/run.h"
+#include "train/run_folder.h"
 
 namespace mapl::cli {
 namespace {

@@ -11,6 +11,7 @@
 #include "train/compute.h"
 #include "train/links.h"
 #include "train/run.h"
+#include "train/run_folder.h"
 
 namespace mapl::cli {
 namespace {

@@ -7,6 +7,7 @@
 #include "train/metrics.h"
 #include "train/post_mortem.h"
 #include "train/run.h"
+#include "train/run_folder.h"
 #include "train/stage_group.h"
 #include "train/supervisor.h"
 

@@ -255,6 +255,7 @@ std::vector<Field> checkpoint_fields(Recipe& recipe) {
   Recipe::Checkpoint& c = recipe.checkpoint;
   return {
       {"interval", &c.interval, "steps between checkpoints; 0 = only at the end"},
+      {"mirror_interval", &c.mirror_interval, "steps between copies to a neighbour; 0 = none"},
       {"keep_latest_k",
        &c.keep_latest_k,
        "checkpoints to keep, at least 2; 0 = all",

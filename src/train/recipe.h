@@ -87,6 +87,7 @@ struct Recipe {
 
   struct Checkpoint {
     int64_t interval = 0;                // steps; 0 = only at the end
+    int64_t mirror_interval = 0;         // steps; 0 = never
     int64_t keep_latest_k = 2;           // 0 = keep all
     std::string folder = "checkpoints";  // inside the Run folder, unless absolute
   } checkpoint;

@@ -89,6 +89,14 @@ void validate(const Recipe& recipe) {
           "the next: use 2 or more, or 0 to keep all");
   require(!recipe.checkpoint.folder.empty(),
           "checkpoint.folder is empty: name a folder inside the Run folder, or an absolute one");
+  require(recipe.checkpoint.mirror_interval == 0 || recipe.pipeline.stages > 1,
+          "checkpoint.mirror_interval = {} keeps a stage's state in its neighbour's memory, and "
+          "pipeline.stages = 1 has no neighbour: set it to 0 and use checkpoint.interval",
+          recipe.checkpoint.mirror_interval);
+  require(recipe.checkpoint.mirror_interval == 0 || recipe.link.kind != "c10d",
+          "checkpoint.mirror_interval = {} has no use over link.kind = \"c10d\", where the end of "
+          "one process ends all: set it to 0 and use checkpoint.interval",
+          recipe.checkpoint.mirror_interval);
   require(recipe.boundary.projector != "subspace" || !recipe.model.tie_word_embeddings,
           "boundary.projector = \"subspace\" holds the embedding in a subspace, and "
           "model.tie_word_embeddings makes it the head too: set that to false");

@@ -5,15 +5,14 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <sstream>
 #include <thread>
 
 #include "base/log.h"
-#include "checkpoint/file.h"
 #include "checkpoint/manifest.h"
 #include "train/metrics.h"
 #include "train/post_mortem.h"
 #include "train/progress.h"
+#include "train/run_folder.h"
 #include "train/saver.h"
 
 namespace mapl::train {
@@ -110,7 +109,10 @@ class Run {
   bool is_due(int64_t finished, int64_t every, bool stop) const {
     return stop || finished == recipe_.training.steps || (every > 0 && finished % every == 0);
   }
+  math::NamedTensors state();
   void save();
+  // Into the keeper's memory.
+  Status mirror();
 
   const Recipe& recipe_;
   int stage_;
@@ -178,6 +180,11 @@ Status Run::session(const std::string& why) {
   } else if (stage_ == 0 && is_unlogged(from)) {
     log({}, trainer_.last_outcome());
   }
+  // Who was started again keeps nothing yet.
+  if (from > 0) {
+    const Status status = mirror();
+    if (!status.is_ok()) return status;
+  }
   while (trainer_.finished_steps() < recipe_.training.steps && !stop) {
     const Status status = advance(stop);
     if (!status.is_ok()) return status;
@@ -200,18 +207,21 @@ Status Run::restore(uint64_t step) {
                  stage_, finished, step);
   }
   math::NamedTensors state;
+  const Bytes* mirrored = trainer_.mirrored(step);
   if (step == 0) {
     Assembly fresh(recipe_, stage_);
     const std::string& from = recipe_.training.init_from;
     if (!from.empty()) start_from(load_weights(from), from, stage_, fresh);
     (void)assembly_.load(fresh.state());
     trainer_.start_afresh();
+  } else if (mirrored != nullptr) {
+    state = checkpoint::parse_safetensors(*mirrored, "a copy in memory");
   } else {
     auto loaded = saver_.load(step);
     if (!loaded.is_ok()) return loaded.status();
     state = std::move(loaded.value());
-    trainer_.load_state(state, static_cast<int64_t>(step));
   }
+  if (step > 0) trainer_.load_state(state, static_cast<int64_t>(step));
   if (metrics_) metrics_->go_back(static_cast<int64_t>(step), state);
   return Status::ok();
 }
@@ -231,7 +241,9 @@ Status Run::advance(bool& stop) {
   }
   // INVARIANT: what is saved of a step is in the metrics too: going back to it forgets nothing.
   if (is_due(step + 1, recipe_.checkpoint.interval, stop)) save();
-  return Status::ok();
+  const int64_t every = recipe_.checkpoint.mirror_interval;
+  const bool is_last = stop || step + 1 == recipe_.training.steps;
+  return every > 0 && (step + 1) % every == 0 && !is_last ? mirror() : Status::ok();
 }
 
 Status Run::validate() {
@@ -263,45 +275,25 @@ void Run::log(std::optional<double> validation_loss, const pipeline::Step::Outco
   }
 }
 
-void Run::save() {
-  const pipeline::Trace::Scope scope(options_.trace, {"checkpoint"},
-                                     static_cast<uint64_t>(trainer_.finished_steps()));
+math::NamedTensors Run::state() {
   math::NamedTensors all = trainer_.state();
   if (metrics_) {
     for (auto& named : metrics_->state()) all.push_back(std::move(named));
   }
-  saver_.save(trainer_.finished_steps(), all);
+  return all;
 }
 
-// Of "key: a -> b" lines those of keys that a run keeps when it is resumed: what its weights and
-// its place in the data mean.
-std::string kept_by_a_run(const std::string& differences) {
-  std::string kept;
-  std::istringstream lines(differences);
-  for (std::string line; std::getline(lines, line);) {
-    for (const char* key : {"model.", "data.", "training.seed", "training.sequence_length"}) {
-      if (line.starts_with(key)) kept += (kept.empty() ? "" : "\n") + line;
-    }
-  }
-  return kept;
+void Run::save() {
+  const pipeline::Trace::Scope scope(options_.trace, {"checkpoint"},
+                                     static_cast<uint64_t>(trainer_.finished_steps()));
+  saver_.save(trainer_.finished_steps(), state());
 }
 
-void write_recipe(const Recipe& recipe, const std::string& folder) {
-  const std::string text = print(recipe);
-  // Stages that share the folder may all be here at once, each with this recipe.
-  checkpoint::AtomicFile file(folder + "/recipe.toml", /*is_contended=*/true);
-  file.write(std::as_bytes(std::span(text)));
-  file.commit();
-}
-
-void make_run_folder(const Recipe& recipe, const std::string& folder) {
-  std::error_code error;
-  fs::create_directories(fs::path(folder) / "logs", error);
-  if (error) {
-    throw UserError("cannot make the run folder " + folder + ": " + error.message() +
-                    "; choose another with --run");
-  }
-  write_recipe(recipe, folder);
+Status Run::mirror() {
+  if (recipe_.checkpoint.mirror_interval == 0) return Status::ok();
+  const pipeline::Trace::Scope scope(options_.trace, {"mirror"},
+                                     static_cast<uint64_t>(trainer_.finished_steps()));
+  return trainer_.mirror(checkpoint::to_safetensors(state()));
 }
 
 }  // namespace
@@ -309,57 +301,6 @@ void make_run_folder(const Recipe& recipe, const std::string& folder) {
 Status run_stage(const Recipe& recipe, int stage, Assembly& assembly, Trainer& trainer,
                  const RunOptions& options) {
   return Run(recipe, stage, assembly, trainer, options).run();
-}
-
-std::string trace_path(const std::string& folder, int64_t stage) {
-  return fmt::format("{}/logs/stage-{}.trace.json", folder, stage);
-}
-
-void merge_run_traces(const std::string& folder, int64_t num_stages) {
-  std::vector<std::string> paths;
-  for (int64_t k = 0; k < num_stages; ++k) paths.push_back(trace_path(folder, k));
-  pipeline::merge_traces(paths, folder + "/trace.json");
-}
-
-std::string checkpoint_root(const Recipe& recipe, const std::string& run_folder) {
-  return (fs::path(run_folder) / recipe.checkpoint.folder).string();
-}
-
-void create_run_folder(const Recipe& recipe, const std::string& folder) {
-  if (fs::exists(fs::path(folder) / "metrics.jsonl")) {
-    throw UserError(folder +
-                    " already holds a run; go on with it by --resume, choose another --run folder "
-                    "or remove it");
-  }
-  make_run_folder(recipe, folder);
-}
-
-void resume_run_folder(const Recipe& recipe, const std::string& folder) {
-  if (!checkpoint::latest_checkpoint(checkpoint_root(recipe, folder))) {
-    throw UserError("there is no checkpoint to resume from in " + checkpoint_root(recipe, folder) +
-                    "; start the run without --resume");
-  }
-  const std::string there = folder + "/recipe.toml";
-  if (fs::exists(there)) {
-    const std::string other = kept_by_a_run(diff(load_recipe(there), recipe));
-    if (!other.empty()) {
-      throw UserError(folder + " holds a run of another model or of other data:\n" + other);
-    }
-  }
-  std::error_code ignored;
-  fs::remove(folder + "/summary.json", ignored);
-  write_recipe(recipe, folder);
-}
-
-void ensure_run_folder(const Recipe& recipe, const std::string& folder) {
-  const std::string there = folder + "/recipe.toml";
-  if (!fs::exists(there)) return make_run_folder(recipe, folder);
-  const Recipe other = load_recipe(there);
-  if (hash(other) == hash(recipe)) return;
-  throw UserError(
-      fmt::format("{} holds a run of another recipe; choose another --run folder, or "
-                  "make the recipes equal:\n{}",
-                  folder, diff(other, recipe)));
 }
 
 math::NamedTensors load_weights(const std::string& path) {

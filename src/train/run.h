@@ -28,24 +28,6 @@ struct RunOptions {
 Status run_stage(const Recipe& recipe, int stage, Assembly& assembly, Trainer& trainer,
                  const RunOptions& options);
 
-// Where checkpoints of this run go.
-std::string checkpoint_root(const Recipe& recipe, const std::string& run_folder);
-
-// What a stage did, and when; all of them in one, <folder>/trace.json.
-std::string trace_path(const std::string& folder, int64_t stage);
-void merge_run_traces(const std::string& folder, int64_t num_stages);
-
-// Makes the folder and writes recipe.toml.
-//   ERRORS  UserError when it already holds a run.
-void create_run_folder(const Recipe& recipe, const std::string& folder);
-// For a run that goes on in its folder, maybe with other keys: recipe.toml becomes this recipe.
-//   ERRORS  UserError when there is no checkpoint, or the run there is of another model.
-void resume_run_folder(const Recipe& recipe, const std::string& folder);
-// For a stage that may share the folder with others of its run or have one of its own: makes what
-// is not there.
-//   ERRORS  UserError when it holds a run of another recipe.
-void ensure_run_folder(const Recipe& recipe, const std::string& folder);
-
 // Weights of a Run, a checkpoint folder or a safetensors file.
 //   ERRORS  UserError when there is none at `path`.
 math::NamedTensors load_weights(const std::string& path);

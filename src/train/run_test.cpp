@@ -3,17 +3,21 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <filesystem>
 
 #include "base/log.h"
 #include "checkpoint/manifest.h"
 #include "link/cut_link_for_test.h"
 #include "train/evaluate.h"
+#include "train/run_folder.h"
 #include "train/same_run_for_test.h"
 #include "train/small_run_for_test.h"
 #include "train/stage_group.h"
 
 namespace mapl::train {
 namespace {
+
+namespace fs = std::filesystem;
 
 Status run_all(const Recipe& recipe, const std::string& folder, std::stop_token stop = {}) {
   create_run_folder(recipe, folder);
@@ -195,16 +199,14 @@ TEST(Run, WeightsOfAnotherModelAreRefused) {
   EXPECT_THROW((void)load_weights(small.folder() + "/nothing"), UserError);
 }
 
-TEST(Run, AFolderThatHoldsARunIsNotOverwritten) {
-  const SmallRun small;
-  const std::string folder = small.folder() + "/run";
-  ASSERT_TRUE(run_all(small.recipe(), folder).is_ok());
-  EXPECT_THROW(create_run_folder(small.recipe(), folder), UserError);
-}
+// What happens to a run when stage 0's decision on a step leaves: its link breaks.
+struct Breach {
+  uint64_t step = 0;
+  int num_refusals = 0;     // stage 0 is so often refused before it is let in again
+  std::string new_machine;  // stage 1 is lost with all it had, and begins anew in this folder
+};
 
-// A run whose link breaks when stage 0's decision on a step leaves.
-//   num_refusals  how often stage 0 is then refused before it is let in again
-Status broken_run(Recipe recipe, const std::string& folder, uint64_t step, int num_refusals) {
+Status broken_run(Recipe recipe, const std::string& folder, Breach breach) {
   const LocalEndpoints endpoints(4);
   recipe.link.stages = endpoints.peers();
   create_run_folder(recipe, folder);
@@ -212,22 +214,38 @@ Status broken_run(Recipe recipe, const std::string& folder, uint64_t step, int n
   bool is_broken = false;
   StageGroup group(recipe);
   const Status status = group.run([&](int stage, Assembly& assembly, Trainer& trainer) {
+    bool is_lost = false;
     const auto open = [&](double seconds) -> Result<StageLinks> {
-      if (stage == 0 && is_broken && num_refusals-- > 0) return Status(Code::kRefused, "altered");
+      if (is_lost) return Status(Code::kRefused, "lost");
+      is_lost = stage == 1 && !breach.new_machine.empty();
+      if (stage == 0 && is_broken && breach.num_refusals-- > 0) {
+        return Status(Code::kRefused, "altered");
+      }
       auto links =
           open_links(recipe, stage, limits_of(recipe, assembly), context, {.seconds = seconds});
       if (stage == 0 && links.is_ok()) {
         auto& next = links.value().next;
         next = std::make_unique<link::CutLink>(std::move(next), [&](const link::Frame& frame) {
-          const bool breaks =
-              !is_broken && frame.header.kind == link::Kind::kCommit && frame.header.step == step;
+          const bool breaks = !is_broken && frame.header.kind == link::Kind::kCommit &&
+                              frame.header.step == breach.step;
           is_broken |= breaks;
           return breaks;
         });
       }
       return links;
     };
-    return run_stage(recipe, stage, assembly, trainer, {.folder = folder, .open_links = open});
+    const Status ended =
+        run_stage(recipe, stage, assembly, trainer, {.folder = folder, .open_links = open});
+    if (!is_lost) return ended;
+    is_lost = false;
+    fs::create_directories(breach.new_machine);
+    Assembly fresh(recipe, stage);
+    Trainer anew(recipe, stage, fresh);
+    const auto open_again = [&](double seconds) {
+      return open_links(recipe, stage, limits_of(recipe, fresh), context, {.seconds = seconds});
+    };
+    return run_stage(recipe, stage, fresh, anew,
+                     {.folder = breach.new_machine, .open_links = open_again});
   });
   EXPECT_TRUE(is_broken);
   return status;
@@ -241,7 +259,7 @@ TEST(Run, ADecisionThatDidNotLeaveIsLogged) {
   ASSERT_TRUE(run_all(recipe, expected).is_ok());
   for (const uint64_t step : {1, 2, 5}) {  // validated after the second and the third of these
     const std::string folder = small.folder() + "/broken-" + std::to_string(step);
-    const Status status = broken_run(recipe, folder, step, 0);
+    const Status status = broken_run(recipe, folder, {.step = step});
     ASSERT_TRUE(status.is_ok()) << status.to_string();
     EXPECT_EQ(difference(folder, expected), "") << "step " << step;
   }
@@ -250,9 +268,26 @@ TEST(Run, ADecisionThatDidNotLeaveIsLogged) {
 // The keys were right before: it is somebody on the way who alters the handshake.
 TEST(Run, ARefusalAfterTheStartIsNotTheEnd) {
   const SmallRun small;
-  const Status status =
-      broken_run(small.recipe({"link.rejoin_seconds=20"}), small.folder() + "/run", 2, 2);
+  const Status status = broken_run(small.recipe({"link.rejoin_seconds=20"}),
+                                   small.folder() + "/run", {.step = 2, .num_refusals = 2});
   EXPECT_TRUE(status.is_ok()) << status.to_string();
+}
+
+TEST(Run, AStageWithoutItsDiskGoesOnFromItsNeighboursMemory) {
+  const SmallRun small;
+  const std::string expected = small.folder() + "/expected", folder = small.folder() + "/run";
+  // All stages save into one folder at the end, and none before.
+  const auto recipe = [&](const std::string& root) {
+    return small.recipe({"validation.interval=3", "link.rejoin_seconds=20",
+                         "checkpoint.folder=\"" + root + "/checkpoints\"",
+                         "checkpoint.mirror_interval=1"});
+  };
+  ASSERT_TRUE(run_all(recipe(expected), expected).is_ok());
+  const Status status =
+      broken_run(recipe(folder), folder, {.step = 4, .new_machine = small.folder() + "/elsewhere"});
+  ASSERT_TRUE(status.is_ok()) << status.to_string();
+  EXPECT_EQ(difference(folder, expected), "");
+  EXPECT_EQ(json_lines(folder + "/events.jsonl").back()["step"], 4);
 }
 
 }  // namespace

@@ -26,6 +26,27 @@ pipeline::Channel::Options channel_options(const Recipe& recipe, int stage, int 
           .trace = trace};
 }
 
+// WHY from the stage itself: nothing else knows what all its parts keep. WHY twice: packings keep
+// more once they have begun.
+int64_t max_state_bytes(const Recipe& recipe, int stage) {
+  constexpr int64_t kHeaderRoom = 4 << 20;
+  Assembly assembly(recipe, stage);
+  const math::Optimizer optimizer(assembly.parameters(), optimizer_options(recipe));
+  int64_t bytes = 0;
+  for (const auto& [name, value] : assembly.state()) bytes += static_cast<int64_t>(value.nbytes());
+  for (const auto& [name, value] : optimizer.state()) bytes += static_cast<int64_t>(value.nbytes());
+  return 2 * bytes + kHeaderRoom;
+}
+
+template <typename End>
+uint64_t payload_limit(const Recipe& recipe, End& end) {
+  const auto step = static_cast<uint64_t>(
+      pipeline::max_payload_bytes(end, micro_batch_shape(recipe),
+                                  static_cast<int>(recipe.pipeline.stages), tied_bytes(recipe)));
+  const bool mirrors = recipe.checkpoint.mirror_interval > 0;
+  return std::max<uint64_t>(step, mirrors ? pipeline::kStatePieceBytes : 0);
+}
+
 }  // namespace
 
 Trainer::Trainer(const Recipe& recipe, int stage, Assembly& assembly, pipeline::Trace* trace)
@@ -39,6 +60,16 @@ Trainer::Trainer(const Recipe& recipe, int stage, Assembly& assembly, pipeline::
   if (stage == 0) {
     train_data_.emplace(open_training_data(recipe));
     validation_data_.emplace(open_validation_data(recipe));
+  }
+  if (recipe.checkpoint.mirror_interval > 0) {
+    const auto max_bytes = [&](int of) {
+      return of >= 0 && of < num_stages ? max_state_bytes(recipe, of) : 0;
+    };
+    mirror_.emplace(pipeline::Mirror::Options{.stage = stage,
+                                              .num_stages = num_stages,
+                                              .max_prev_bytes = max_bytes(stage - 1),
+                                              .max_own_bytes = max_bytes(stage),
+                                              .max_next_bytes = max_bytes(stage + 1)});
   }
   const auto schedule =
       pipeline::make_schedule(recipe.pipeline.schedule, num_stages, num_micro_batches(recipe),
@@ -72,6 +103,10 @@ void Trainer::connect(link::Link* prev, link::Link* next) {
     prev_channel_->watch(&*next_channel_);
     next_channel_->watch(&*prev_channel_);
   }
+  if (mirror_) {
+    mirror_->connect(prev_channel_ ? &*prev_channel_ : nullptr,
+                     next_channel_ ? &*next_channel_ : nullptr);
+  }
   pipeline::PrevBoundary* prev_boundary = prev_ ? &*prev_ : nullptr;
   pipeline::NextBoundary* next_boundary = next_ ? &*next_ : nullptr;
   worker_.emplace(
@@ -93,6 +128,12 @@ Result<pipeline::Resume> Trainer::greet(const Saved& saved) {
     if (!known.is_ok()) return known;
     pipeline::Steps offers = transaction_.offers();
     offers.insert(offers.end(), saved.steps.begin(), saved.steps.end());
+    if (mirror_) {
+      const Status compared = mirror_->compare();
+      if (!compared.is_ok()) return compared;
+      const pipeline::Steps mirrored = mirror_->steps();
+      offers.insert(offers.end(), mirrored.begin(), mirrored.end());
+    }
     auto agreed = agree(prev_ ? &*prev_channel_ : nullptr, next_ ? &*next_channel_ : nullptr,
                         std::move(offers), [&](uint64_t finished) -> pipeline::Resume {
                           return {.finished = finished,
@@ -101,11 +142,8 @@ Result<pipeline::Resume> Trainer::greet(const Saved& saved) {
                         });
     if (!agreed.is_ok()) return agreed;
     const uint64_t finished = agreed.value().finished;
-    const auto stands = transaction_.offers();
-    if (std::find(stands.begin(), stands.end(), finished) == stands.end()) {
-      const Status restored = saved.restore(finished);
-      if (!restored.is_ok()) return restored;
-    }
+    const Status brought = bring_to(finished, saved);
+    if (!brought.is_ok()) return brought;
     const Status settled =
         step_->settle(finished, agreed.value().commit,
                       finished > 0 ? lr_factor(static_cast<int64_t>(finished) - 1) : 0);
@@ -119,6 +157,22 @@ Result<pipeline::Resume> Trainer::greet(const Saved& saved) {
     return located;
   }
   return resume;
+}
+
+Status Trainer::bring_to(uint64_t finished, const Saved& saved) {
+  const auto has = [&](const pipeline::Steps& steps) {
+    return std::find(steps.begin(), steps.end(), finished) != steps.end();
+  };
+  const bool stands = has(transaction_.offers());
+  if (mirror_) {
+    const Status fetched = mirror_->fetch(finished, !stands && !has(saved.steps));
+    if (!fetched.is_ok()) return fetched;
+  }
+  return stands ? Status::ok() : saved.restore(finished);
+}
+
+Status Trainer::mirror(Bytes state) {
+  return mirror_->exchange(transaction_.finished, std::move(state));
 }
 
 Status Trainer::part() {
@@ -244,13 +298,11 @@ double Trainer::lr_factor(int64_t step) const {
 }
 
 uint64_t prev_payload_limit(const Recipe& recipe, Assembly& assembly) {
-  return pipeline::max_payload_bytes(*assembly.prev_end(), micro_batch_shape(recipe),
-                                     static_cast<int>(recipe.pipeline.stages), tied_bytes(recipe));
+  return payload_limit(recipe, *assembly.prev_end());
 }
 
 uint64_t next_payload_limit(const Recipe& recipe, Assembly& assembly) {
-  return pipeline::max_payload_bytes(*assembly.next_end(), micro_batch_shape(recipe),
-                                     static_cast<int>(recipe.pipeline.stages), tied_bytes(recipe));
+  return payload_limit(recipe, *assembly.next_end());
 }
 
 }  // namespace mapl::train

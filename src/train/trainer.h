@@ -11,6 +11,7 @@
 #include "data/batcher.h"
 #include "link/link.h"
 #include "math/lr_schedule.h"
+#include "pipeline/mirror.h"
 #include "pipeline/step.h"
 #include "train/assembly.h"
 
@@ -45,6 +46,15 @@ class Trainer {
   // Mean loss over the validation sequences, known on stage 0.
   Result<pipeline::Step::Outcome> validate(int64_t step);
 
+  // On all stages after the same step: hands `state`, this stage's, to its keeper.
+  // REQUIRES: checkpoint.mirror_interval > 0.
+  Status mirror(Bytes state);
+  // This stage's state after so many steps, from its own memory or its keeper's; null when neither
+  // has it.
+  const Bytes* mirrored(uint64_t finished_steps) const {
+    return mirror_ ? mirror_->own(finished_steps) : nullptr;
+  }
+
   // Of the last step that counts, or on stage 0 was decided upon; not of one before load_state().
   pipeline::Step::Outcome last_outcome() const;
 
@@ -68,6 +78,7 @@ class Trainer {
 
  private:
   Status say_hello();
+  Status bring_to(uint64_t finished, const Saved& saved);
   Status share_bases();
   uint64_t data_position(int64_t step) const;  // where the step begins in the training data
   std::string own(const char* what) const;     // "stage.2.commit"
@@ -83,6 +94,7 @@ class Trainer {
   math::LrSchedule lr_schedule_;
   std::optional<data::Batcher> train_data_;
   std::optional<data::Batcher> validation_data_;
+  std::optional<pipeline::Mirror> mirror_;
   std::optional<pipeline::Channel> prev_channel_, next_channel_;
   std::optional<pipeline::PrevBoundary> prev_;
   std::optional<pipeline::NextBoundary> next_;

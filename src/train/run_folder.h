@@ -1,0 +1,30 @@
+// The folder of a run: what is where, and who may use it (docs/run_folder.md).
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/status.h"
+#include "train/recipe.h"
+
+namespace mapl::train {
+
+// Where checkpoints of this run go.
+std::string checkpoint_root(const Recipe& recipe, const std::string& run_folder);
+
+// What a stage did, and when; all of them in one, <folder>/trace.json.
+std::string trace_path(const std::string& folder, int64_t stage);
+void merge_run_traces(const std::string& folder, int64_t num_stages);
+
+// Makes the folder and writes recipe.toml.
+//   ERRORS  UserError when it already holds a run.
+void create_run_folder(const Recipe& recipe, const std::string& folder);
+// For a run that goes on in its folder, maybe with other keys: recipe.toml becomes this recipe.
+//   ERRORS  UserError when there is no checkpoint, or the run there is of another model.
+void resume_run_folder(const Recipe& recipe, const std::string& folder);
+// For a stage that may share the folder with others of its run or have one of its own: makes what
+// is not there.
+//   ERRORS  UserError when it holds a run of another recipe.
+void ensure_run_folder(const Recipe& recipe, const std::string& folder);
+
+}  // namespace mapl::train
