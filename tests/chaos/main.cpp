@@ -1,7 +1,7 @@
 // Breaks runs in every way that docs/recovery.md promises to outlive, and compares what comes of
 // them with an undisturbed run, to the last bit.
 //
-//   chaos kill   each stage killed in each phase of a step
+//   chaos kill   each stage killed in each phase of a step; with --mirror, without checkpoints
 //   chaos cut    links between stages reset, cut, frozen one way and both ways, at random moments
 //   chaos rate   stages killed at random, so often on average: how much progress is left
 //   chaos strangers
@@ -108,8 +108,15 @@ void count(Tally& tally, int exit_code, const std::string& folder, const std::st
 // ---- kill --------------------------------------------------------------------------------------
 
 struct Phase {
-  const char* name;
+  std::string name;
   std::map<int, std::string> begins;  // by stage, -1: any other
+};
+
+struct KillOptions {
+  int seeds = 1;
+  int steps = 24;
+  bool mirrors = false;             // no checkpoint before the end: what is lost is with neighbours
+  std::vector<std::string> phases;  // empty: all
 };
 
 const std::vector<Phase>& phases() {
@@ -122,15 +129,28 @@ const std::vector<Phase>& phases() {
       {"optimiser", {{-1, "optimiser"}}},
       {"codec sync", {{0, "send basis"}, {-1, "wait for basis"}}},
       {"checkpoint", {{-1, "checkpoint"}}},
+      {"mirror", {{-1, "mirror"}}},
       {"validation", {{-1, "validation"}}},
   };
   return all;
 }
 
-int run_kill(int seeds, int steps) {
+bool is_wanted(const Phase& phase, const KillOptions& options) {
+  // One of the two does not come to pass.
+  if (phase.name == (options.mirrors ? "checkpoint" : "mirror")) return false;
+  const auto& wanted = options.phases;
+  return wanted.empty() || std::count(wanted.begin(), wanted.end(), phase.name) > 0;
+}
+
+int run_kill(const KillOptions& options) {
   const train::SmallRun place;
   const std::string expected = place.folder() + "/expected";
-  Process undisturbed(train_arguments(place, expected, steps), place.folder() + "/output");
+  const auto train = [&](const std::string& folder) {
+    auto arguments = train_arguments(place, folder, options.steps);
+    if (!options.mirrors) return arguments;
+    return with_sets(arguments, {"checkpoint.interval=0", "checkpoint.mirror_interval=1"});
+  };
+  Process undisturbed(train(expected), place.folder() + "/output");
   if (undisturbed.wait(kPatience) != 0) {
     fmt::print("the undisturbed run fails\n");
     return 1;
@@ -140,16 +160,17 @@ int run_kill(int seeds, int steps) {
       "| --- | --- | --- | --- | --- | --- |\n");
   bool good = true;
   for (const Phase& phase : phases()) {
+    if (!is_wanted(phase, options)) continue;
     Tally tally;
     for (int stage = 0; stage < kStages; ++stage) {
-      for (int seed = 0; seed < seeds; ++seed) {
+      for (int seed = 0; seed < options.seeds; ++seed) {
         const auto found = phase.begins.find(stage);
         const std::string& what = found != phase.begins.end() ? found->second : phase.begins.at(-1);
         // Any step from the start to shortly before the end; a greeting is at the start only.
-        const int step = what == "greeting" ? 0 : (7 * stage + 5 * seed + 1) % (steps - 7);
+        const int step = what == "greeting" ? 0 : (7 * stage + 5 * seed + 1) % (options.steps - 7);
         const std::string folder = place.folder() + "/run";
         std::filesystem::remove_all(folder);
-        auto arguments = train_arguments(place, folder, steps);
+        auto arguments = train(folder);
         const std::string break_at = fmt::format("{}:{}:{}", stage, what, step);
         arguments.insert(arguments.end(), {"--break-at", break_at});
         const std::string output = place.folder() + "/output";
@@ -157,6 +178,11 @@ int run_kill(int seeds, int steps) {
         Process run(arguments, output);
         const int code = run.wait(kPatience);
         count(tally, code, folder, expected, break_at, restarts(output) > 0);
+        const auto events = train::json_lines(folder + "/events.jsonl");
+        if (options.mirrors && !events.empty() && events.back().value("step", 0) < step - 1) {
+          fmt::print("  {}: back to step {}\n", break_at, events.back().value("step", 0));
+          good = false;
+        }
       }
     }
     fmt::print("| {} | {} | {} | {} | {} | {} |\n", phase.name, tally.runs, tally.broken,
@@ -348,14 +374,17 @@ int main(int argc, char** argv) {
   using namespace mapl::chaos;
   CLI::App parser("Breaks runs of mapl and compares what comes of them.", "chaos");
   parser.require_subcommand(1);
-  int seeds = 1, kill_steps = 24, cut_steps = 300, events = 12;
+  KillOptions kill;
+  int cut_steps = 300, events = 12;
   uint32_t seed = 0;
   double seconds = 3600, every = 15;
   std::string recipe = "recipes/tiny.toml", folder = "runs/chaos";
   std::vector<std::string> sets;
   auto* kills = parser.add_subcommand("kill", "Each stage in each phase");
-  kills->add_option("--seeds", seeds, "Runs of each")->capture_default_str();
-  kills->add_option("--steps", kill_steps)->check(CLI::Range(10, 100000))->capture_default_str();
+  kills->add_option("--seeds", kill.seeds, "Runs of each")->capture_default_str();
+  kills->add_option("--steps", kill.steps)->check(CLI::Range(10, 100000))->capture_default_str();
+  kills->add_flag("--mirror", kill.mirrors, "No checkpoints: neighbours keep each other's state");
+  kills->add_option("--phase", kill.phases, "This one only (may be repeated)");
   auto* cuts = parser.add_subcommand("cut", "Links at random moments");
   cuts->add_option("--events", events)->capture_default_str();
   cuts->add_option("--steps", cut_steps)->capture_default_str();
@@ -377,7 +406,7 @@ int main(int argc, char** argv) {
   rates->add_option("--set", sets);
   rates->add_option("--seed", seed)->capture_default_str();
   CLI11_PARSE(parser, argc, argv);
-  if (kills->parsed()) return run_kill(seeds, kill_steps);
+  if (kills->parsed()) return run_kill(kill);
   if (cuts->parsed()) return run_cut(events, cut_steps, seed);
   if (strangers->parsed()) return run_strangers(siege);
   return run_rate(recipe, folder, seconds, every, sets, seed);
