@@ -55,12 +55,13 @@ void validate(const Options& options, int64_t hidden_size) {
     require_rank("rank", options.rank, hidden_size);
   }
   if (options.anchor_rank != 0) require_rank("anchor_rank", options.anchor_rank, hidden_size);
-  if (options.projector == "subspace" && (options.anchor != "fixed" || options.ngram > 1)) {
-    throw UserError(
-        fmt::format("boundary.projector = \"subspace\" holds weights so that what the embedding of "
-                    "the start leaves crosses without loss; it needs boundary.anchor = \"fixed\" "
-                    "without n-grams, not \"{}\"",
-                    options.anchor));
+  const bool is_fixed = options.anchor == "fixed" && options.ngram < 2;
+  if (options.projector == "subspace" && !is_fixed && options.anchor_sharing != "stage") {
+    throw UserError(fmt::format(
+        "boundary.projector = \"subspace\" holds weights so that nothing is lost; with "
+        "boundary.anchor = \"{}\" and boundary.ngram = {} a stage must subtract what it "
+        "added: set boundary.anchor_sharing = \"stage\", or use \"fixed\" without n-grams",
+        options.anchor, options.ngram));
   }
   const std::vector<std::string> restarts = {"frozen", "free", "stiefel"};
   if (options.basis_restart != 0 &&

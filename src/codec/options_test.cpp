@@ -68,6 +68,13 @@ TEST(Validate, AsksThePackingOfEachLeg) {
 }
 
 TEST(Validate, ASubspaceNeedsTheFixedAnchor) {
+  EXPECT_EQ(refusal({.projector = "subspace",
+                     .rank = 4,
+                     .anchor = "full",
+                     .anchor_sharing = "stage",
+                     .ngram = 2}),
+            "");
+  EXPECT_NE(refusal({.projector = "subspace", .rank = 4, .anchor = "fixed", .ngram = 2}), "");
   EXPECT_EQ(refusal({.projector = "subspace", .rank = 4, .anchor = "fixed"}), "");
   for (const char* anchor : {"none", "factorized"}) {
     EXPECT_NE(refusal({.projector = "subspace", .rank = 4, .anchor = anchor}).find("\"fixed\""),

@@ -17,10 +17,9 @@ namespace {
 // `place` names what shares the anchor's frozen projection P: a boundary, or the whole run. WHY not
 // one P for all boundaries: each then restores the same directions of what a token is, and no
 // others.
-std::shared_ptr<codec::Anchor> anchor_for(const Recipe& recipe, const std::string& name,
-                                          const std::string& place,
+std::shared_ptr<codec::Anchor> anchor_for(const Recipe& recipe, const codec::Options& boundary,
+                                          const std::string& name, const std::string& place,
                                           const at::Tensor& borrowed_VD = {}) {
-  const codec::Options& boundary = recipe.boundary;
   const int64_t anchor_rank = boundary.anchor_rank > 0 ? boundary.anchor_rank : boundary.rank;
   return codec::make_anchor(
       {.name = name,
@@ -93,13 +92,20 @@ Assembly::Assembly(const Recipe& recipe, int stage) {
   const bool last = stage + 1 == recipe.pipeline.stages;
   const int64_t before = span.first_layer;
   const int64_t after = span.first_layer + span.num_layers;
-  const bool shared = recipe.boundary.anchor_sharing == "stage";
+  codec::Options anchors = recipe.boundary;
+  if (first && anchors.projector == "subspace") {
+    // Its weights are held around the embedding of the start: that and nothing else is what leaves
+    // a residual in the subspace.
+    anchors.anchor = "fixed";
+    anchors.ngram = 0;
+  }
+  const bool shared = anchors.anchor_sharing == "stage";
   const auto of_stage =
-      shared ? anchor_for(recipe, fmt::format("stage.{}.anchor", before), "run") : nullptr;
+      shared ? anchor_for(recipe, anchors, fmt::format("stage.{}.anchor", before), "run") : nullptr;
   const auto of_boundary = [&](int64_t boundary, const char* end, const at::Tensor& borrowed_VD) {
     const std::string place = fmt::format("boundary.{}", boundary);
     return shared ? of_stage
-                  : anchor_for(recipe, place + "." + end + ".anchor", place, borrowed_VD);
+                  : anchor_for(recipe, anchors, place + "." + end + ".anchor", place, borrowed_VD);
   };
   const bool borrows = first && recipe.boundary.first_anchor == "embedding";
   const at::Tensor borrowed_VD = borrows ? stage_->parameters().front().second : at::Tensor();
