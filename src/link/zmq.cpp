@@ -40,7 +40,6 @@ void check_keys(const ZmqOptions& options) {
 }
 
 void configure(zmq::socket_t& socket, const ZmqOptions& options, const std::string& gate) {
-  socket.set(zmq::sockopt::linger, 0);
   // WHY not always: with it, an address that was read back is spelled as IPv6.
   socket.set(zmq::sockopt::ipv6, options.endpoint.find('[') != std::string::npos);
   socket.set(zmq::sockopt::immediate, true);

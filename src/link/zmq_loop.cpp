@@ -111,7 +111,8 @@ void IoLoop::run(std::stop_token stop) {
     more = false;
     for (const auto& held : sessions) more = held.session->turn() || more;
     drop_closed(sessions);
-    if (is_last) return;
+    const auto is_leaving = [](const Held& held) { return held.session->is_leaving(); };
+    if (is_last && std::none_of(sessions.begin(), sessions.end(), is_leaving)) return;
   }
 }
 

@@ -16,8 +16,8 @@ constexpr int kEvents = ZMQ_EVENT_CLOSED | ZMQ_EVENT_CONNECTED | ZMQ_EVENT_ACCEP
 constexpr int kMessagesPerTurn = 64;
 // An endpoint is given back within this.
 constexpr double kReleaseSeconds = 1;
-// A goodbye gets this long to leave after close().
-constexpr int kGoodbyeLingerMs = 1000;
+// After close() a goodbye gets this long to be answered by the end of the connection.
+constexpr double kGoodbyeSeconds = 1;
 
 Clock::duration seconds(double value) {
   return std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(value));
@@ -34,13 +34,13 @@ MonitoredSocket::MonitoredSocket(zmq::context_t& context, const std::string& nam
     : socket_(context, zmq::socket_type::pair), monitor_(context, zmq::socket_type::pair) {
   const std::string address = "inproc://monitor-" + name;
   if (zmq_socket_monitor(socket_.handle(), address.c_str(), kEvents) != 0) throw zmq::error_t();
+  socket_.set(zmq::sockopt::linger, 0);
   monitor_.set(zmq::sockopt::linger, 0);
   monitor_.connect(address);
 }
 
-void MonitoredSocket::close(int linger_ms, const std::string& bound_endpoint) noexcept {
+void MonitoredSocket::close(const std::string& bound_endpoint) noexcept {
   if (!socket_) return;
-  zmq_setsockopt(socket_.handle(), ZMQ_LINGER, &linger_ms, sizeof(linger_ms));
   if (!bound_endpoint.empty()) release(bound_endpoint);
   // WHY first: libzmq's thread blocks for good on an event that nobody is there to read.
   zmq_socket_monitor(socket_.handle(), nullptr, 0);
@@ -85,8 +85,8 @@ bool Session::turn() try {
   // After the messages: all events of the connection that sent the first of them are there by now.
   read_monitor();
   if (is_open_ && peer_fd_ >= 0) watch_peer();
-  if (is_open_ && mailbox_->is_closed()) say_goodbye();
-  if (!is_open_) return false;
+  if (is_open_ && mailbox_->is_closed()) leave();
+  if (!is_open_ || leaves_at_) return false;
   if (control_due_) write_control();
   const bool more_to_write = write_pieces();
   if (mailbox_->wants_flush() && !has_asked_) write_control();
@@ -118,6 +118,7 @@ void Session::append_poll_items(std::vector<zmq::pollitem_t>& items) {
 
 Deadline Session::next_due() const {
   if (peer_fd_ < 0) return Deadline::max();
+  if (leaves_at_) return *leaves_at_;
   if (is_blocked_) return heard_at_ + silence_;
   return std::min(spoke_at_ + heartbeat_, heard_at_ + silence_);
 }
@@ -300,20 +301,27 @@ void Session::write_control() {
   if (!control_due_) has_asked_ = asks;
 }
 
-void Session::say_goodbye() {
-  if (peer_fd_ < 0) return shut(0);
-  (void)write(control(/*wants_answer=*/false, /*goodbye=*/true));
-  shut(kGoodbyeLingerMs);
+// WHY it waits for the peer to hang up: libzmq drops what it has not yet written when a socket that
+// is bound is given up, whatever ZMQ_LINGER says (zmq_unbind ends the listener's connections
+// first).
+void Session::leave() {
+  if (peer_fd_ < 0) return shut();
+  if (!leaves_at_) {
+    (void)write(control(/*wants_answer=*/false, /*goodbye=*/true));
+    leaves_at_ = in_seconds(kGoodbyeSeconds);
+  } else if (Clock::now() >= *leaves_at_) {
+    shut();
+  }
 }
 
 void Session::fail(Code code, const std::string& why) {
   mailbox_->fail({code, fmt::format("{} at {}: {}", mailbox_->options().peer, endpoint_, why)});
-  shut(0);
+  shut();
 }
 
-void Session::shut(int linger_ms) {
+void Session::shut() {
   is_open_ = false;
-  sockets_.close(linger_ms, is_binder_ ? endpoint_ : "");
+  sockets_.close(is_binder_ ? endpoint_ : "");
 }
 
 }  // namespace mapl::link

@@ -36,12 +36,12 @@ class MonitoredSocket {
  public:
   explicit MonitoredSocket(zmq::context_t& context, const std::string& name);
   MonitoredSocket(MonitoredSocket&&) = default;
-  ~MonitoredSocket() { close(0); }
+  ~MonitoredSocket() { close(); }
 
   zmq::socket_t& socket() { return socket_; }
   zmq::socket_t& monitor() { return monitor_; }
   // Of a socket that is bound: when this returns the endpoint can be bound again.
-  void close(int linger_ms, const std::string& bound_endpoint = "") noexcept;
+  void close(const std::string& bound_endpoint = "") noexcept;
 
  private:
   void release(const std::string& endpoint) noexcept;
@@ -65,6 +65,8 @@ class Session {
   bool turn();
   // False when the sockets are closed and the session can be dropped.
   bool is_open() const { return is_open_; }
+  // Its owner has closed it, and its goodbye may still be on the way.
+  bool is_leaving() const { return is_open_ && leaves_at_; }
   // What must wake the I/O thread: these, or this time. REQUIRES: is_open().
   void append_poll_items(std::vector<zmq::pollitem_t>& items);
   Deadline next_due() const;
@@ -82,9 +84,9 @@ class Session {
   bool write(zmq::message_t message);  // false: ZeroMQ takes no more for now
   zmq::message_t control(bool wants_answer, bool goodbye) const;
   void write_control();
-  void say_goodbye();
+  void leave();
   void fail(Code code, const std::string& why);
-  void shut(int linger_ms);
+  void shut();
 
   MonitoredSocket sockets_;
   zmq::socket_t& socket_;
@@ -112,8 +114,9 @@ class Session {
   uint64_t handed_bytes_ = 0;  // to ZeroMQ, ever
   uint64_t limit_bytes_ = 0;   // the peer takes so many, ever
   bool control_due_ = false;
-  bool is_blocked_ = false;  // ZeroMQ took no more
-  bool has_asked_ = false;   // for an answer to a flush
+  bool is_blocked_ = false;            // ZeroMQ took no more
+  bool has_asked_ = false;             // for an answer to a flush
+  std::optional<Deadline> leaves_at_;  // set when the goodbye has been said: no later than this
 };
 
 }  // namespace mapl::link

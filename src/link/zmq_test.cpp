@@ -46,6 +46,23 @@ Frame small_frame() {
   return {.header = {.kind = Kind::kVote, .step = 4}, .payload = Bytes(100, std::byte{7})};
 }
 
+// Often: libzmq may or may not have written what it holds when the socket goes.
+TEST(ZmqLink, WhoHasConnectedIsKnownToHaveBeenThere) {
+  for (int i = 0; i < 600; ++i) {
+    ZmqContext context;
+    auto link = context.start(binder());
+    Status seen(Code::kTimeout, "not yet");
+    std::jthread peer([&seen, endpoint = link->bound_endpoint()] {
+      ZmqContext other;
+      seen = other.start(connecter(endpoint))->wait_connected(in_seconds(5));
+    });
+    ASSERT_TRUE(link->wait_connected(in_seconds(kPatience)).is_ok());
+    link.reset();
+    peer.join();
+    ASSERT_TRUE(seen.is_ok()) << seen.to_string();
+  }
+}
+
 TEST(ZmqLink, StrangersBytesOnTcpDoNotDisturb) {
   ZmqContext context;
   auto link = context.start(binder());
