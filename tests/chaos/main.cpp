@@ -4,6 +4,7 @@
 //   chaos kill   each stage killed in each phase of a step; with --mirror, without checkpoints
 //   chaos cut    links between stages reset, cut, frozen one way and both ways, at random moments
 //   chaos rate   stages killed at random, so often on average: how much progress is left
+//   chaos times  how soon a stage that is gone is noticed, and the run goes on
 //   chaos strangers
 //                uninvited connections to a stage, and a man in the middle of its line
 #include <fmt/format.h>
@@ -23,6 +24,7 @@
 #include "chaos/proxy.h"
 #include "chaos/runs.h"
 #include "chaos/strangers.h"
+#include "chaos/times.h"
 #include "train/same_run_for_test.h"
 
 namespace mapl::chaos {
@@ -405,9 +407,17 @@ int main(int argc, char** argv) {
   rates->add_option("--every", every)->capture_default_str();
   rates->add_option("--set", sets);
   rates->add_option("--seed", seed)->capture_default_str();
+  TimesOptions clock;
+  auto* times = parser.add_subcommand("times", "Until a failure is noticed, and mended");
+  times->add_option("--recipe", clock.recipe)->capture_default_str();
+  times->add_option("--folder", clock.folder)->capture_default_str();
+  times->add_option("--rounds", clock.rounds, "Of each")->capture_default_str();
+  times->add_option("--set", clock.sets);
+  times->add_option("--seed", clock.seed)->capture_default_str();
   CLI11_PARSE(parser, argc, argv);
   if (kills->parsed()) return run_kill(kill);
   if (cuts->parsed()) return run_cut(events, cut_steps, seed);
   if (strangers->parsed()) return run_strangers(siege);
+  if (times->parsed()) return run_times(clock);
   return run_rate(recipe, folder, seconds, every, sets, seed);
 }
