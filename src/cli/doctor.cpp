@@ -1,9 +1,11 @@
 #include <fmt/format.h>
 #include <sys/statvfs.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <filesystem>
+#include <fstream>
 #include <thread>
 
 #include "cli/commands.h"
@@ -21,6 +23,8 @@ namespace {
 constexpr double kSkewThatMatters =
     1000;  // ms: logs of two machines can no longer be laid together
 constexpr double kLeastFreeGiB = 2;
+constexpr double kRoundTripThatMatters = 5;  // ms
+constexpr const char* kSlowStart = "/proc/sys/net/ipv4/tcp_slow_start_after_idle";
 
 struct Options {
   RecipeOptions recipe;
@@ -67,6 +71,17 @@ void tell_endpoints(const train::Recipe& recipe, int stage) {
   if (stage + 1 < count && stages[static_cast<size_t>(stage) + 1].endpoint.empty()) {
     fmt::print("         listening at {} for stage {}\n", own.next_endpoint, stage + 1);
   }
+}
+
+// What makes a run slower than it need be; no problem.
+void advise_slow_start(double round_trip_ms) {
+  std::ifstream setting(kSlowStart);
+  if (round_trip_ms < kRoundTripThatMatters || setting.get() != '1') return;
+  fmt::print(
+      "advice   TCP starts slowly again after each pause, and a stage pauses in every step; a round "
+      "trip of {:.0f} ms makes that dear (docs/netlab.md)\n"
+      "         on this machine, as root: sysctl -w net.ipv4.tcp_slow_start_after_idle=0\n",
+      round_trip_ms);
 }
 
 link::Hello hello_of(const train::Recipe& recipe, int stage) {
@@ -165,7 +180,13 @@ int doctor(const Options& options, std::stop_token stop) {
       threads.emplace_back([&] { examine(recipe, options, neighbour); });
     }
   }
-  for (const Neighbour& neighbour : neighbours) well = tell_of(neighbour) && well;
+  double round_trip_ms = 0;
+  for (const Neighbour& neighbour : neighbours) {
+    well = tell_of(neighbour) && well;
+    if (!neighbour.report.is_ok()) continue;
+    round_trip_ms = std::max(round_trip_ms, neighbour.report.value().median_round_trip_ms);
+  }
+  advise_slow_start(round_trip_ms);
   return well ? 0 : 1;
 }
 

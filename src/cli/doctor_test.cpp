@@ -1,5 +1,7 @@
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <fstream>
 #include <future>
 
 #include "cli/machines_for_test.h"
@@ -26,6 +28,28 @@ TEST(Doctor, TwoMachinesThatAreWellSaySo) {
   }
   EXPECT_NE(second.output.find("listening at tcp://127.0.0.1:"), std::string::npos)
       << second.output;
+}
+
+TEST(Doctor, AdvisesAgainstSlowStartsWhereTheLineIsLong) {
+  const train::SmallRun small;
+  const Machines machines(small);
+  std::ifstream setting("/proc/sys/net/ipv4/tcp_slow_start_after_idle");
+  const bool slow = setting.get() == '1';
+  for (const int latency_ms : {0, 10}) {
+    const auto doctor = [&](int index) {
+      return run_mapl(machines.command(
+          "doctor", index, 0, 1, index,
+          fmt::format("--seconds 0.2 --set link.latency_ms={}", latency_ms)));
+    };
+    auto last = std::async(std::launch::async, [&] { return doctor(1); });
+    const Ran first = doctor(0);
+    const Ran second = last.get();
+    for (const Ran& ran : {first, second}) {
+      EXPECT_EQ(ran.exit_code, 0) << ran.output;
+      EXPECT_EQ(ran.output.find("sysctl -w") != std::string::npos, slow && latency_ms > 0)
+          << ran.output;
+    }
+  }
 }
 
 TEST(Doctor, ANeighbourWithAnotherKeyIsAProblemThatIsNamed) {
