@@ -4,10 +4,12 @@
 #include <fstream>
 
 #include "base/log.h"
+#include "checkpoint/manifest.h"
 #include "cli/commands.h"
 #include "report/comparison.h"
 #include "train/arm.h"
 #include "train/assembly.h"
+#include "train/run_folder.h"
 #include "train/supervisor.h"
 
 namespace mapl::cli {
@@ -42,8 +44,7 @@ Task make_task(const Options& options, const train::ArmSpec& arm, int64_t seed) 
   return task;
 }
 
-// A run that is there already counts when it is of the same recipe and came to its last step; one
-// that did not is run again.
+// A run that is there already counts when it is of the same recipe and came to its last step.
 bool is_done(const Task& task) {
   if (!fs::exists(task.folder)) return false;
   if (!fs::exists(task.folder + "/recipe.toml")) {
@@ -61,6 +62,7 @@ bool is_done(const Task& task) {
   return report::read_run(task.folder).tokens == tokens;
 }
 
+// One that did not goes on from its last checkpoint, or begins anew.
 train::ChildProcess process_of(const Task& task, const Options& options) {
   train::ChildProcess child{
       .arguments = {own_path(), "train", options.recipe.path, "--run", task.folder},
@@ -71,6 +73,12 @@ train::ChildProcess process_of(const Task& task, const Options& options) {
     child.arguments.push_back(text);
   }
   if (options.jobs > 1) child.arguments.push_back("--quiet");
+  const std::string checkpoints = train::checkpoint_root(task.recipe, task.folder);
+  if (checkpoint::latest_checkpoint(checkpoints)) {
+    child.arguments.push_back("--resume");
+  } else {
+    fs::remove_all(task.folder);
+  }
   return child;
 }
 
@@ -87,7 +95,6 @@ int run_all(const std::vector<Task>& tasks, const Options& options, std::stop_to
       fmt::print("{}: done before\n", task.title);
       continue;
     }
-    fs::remove_all(task.folder);
     fs::create_directories(fs::path(task.folder).parent_path());
     fmt::print("{}\n", task.title);
     std::fflush(stdout);
@@ -150,7 +157,7 @@ Command add_compare(CLI::App& parser) {
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
   app->add_option("--out", options->out,
-                  "Folder of the runs; what is finished there is not run again")
+                  "Folder of the runs; one that is there goes on from its last checkpoint")
       ->capture_default_str();
   app->add_option("--fraction", options->fraction,
                   "The loss to reach is the baseline's after this fraction of its steps")

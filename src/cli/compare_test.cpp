@@ -1,6 +1,10 @@
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
+
 #include "cli/run_mapl_for_test.h"
+#include "train/same_run_for_test.h"
 
 namespace mapl::cli {
 namespace {
@@ -21,6 +25,7 @@ TEST(Compare, TrainsEachMethodWithEachSeedAndPrintsOneTable) {
 
   // What is there is not run again; what is not, is.
   std::filesystem::remove(small.folder() + "/out/uncompressed/seed-1/summary.json");
+  std::filesystem::remove_all(small.folder() + "/out/uncompressed/seed-1/checkpoints");
   const Ran again = run_mapl(words);
   EXPECT_EQ(again.exit_code, 0) << again.output;
   EXPECT_NE(again.output.find("uncompressed, seed 0: done before"), std::string::npos);
@@ -30,6 +35,30 @@ TEST(Compare, TrainsEachMethodWithEachSeedAndPrintsOneTable) {
   const Ran other = run_mapl(words + " --set training.steps=5");
   EXPECT_EQ(other.exit_code, 2);
   EXPECT_NE(other.output.find("training.steps: 6 -> 5"), std::string::npos) << other.output;
+}
+
+TEST(Compare, GoesOnWithARunThatDidNotEnd) {
+  const train::SmallRun small;
+  const std::string whole = small.folder() + "/out/uncompressed/seed-0";
+  const std::string cut = small.folder() + "/cut";
+  const std::string words = compare(small, "--methods uncompressed --set checkpoint.interval=4");
+  ASSERT_EQ(run_mapl(words).exit_code, 0);
+  std::filesystem::rename(whole, cut);  // what it should come to
+
+  // As a machine leaves it that goes down after step 5.
+  std::filesystem::copy(cut, whole, std::filesystem::copy_options::recursive);
+  std::filesystem::remove(whole + "/summary.json");
+  std::filesystem::remove_all(whole + "/checkpoints/step-6");
+  const auto lines = train::json_lines(whole + "/metrics.jsonl");
+  std::ofstream metrics(whole + "/metrics.jsonl");
+  for (size_t i = 0; i < 5; ++i) metrics << lines.at(i).dump() << "\n";
+  metrics.close();
+
+  const Ran again = run_mapl(words);
+  EXPECT_EQ(again.exit_code, 0) << again.output;
+  EXPECT_EQ(train::difference(whole, cut), "");
+  // Times and all: the first steps were not run again.
+  EXPECT_EQ(train::json_lines(whole + "/metrics.jsonl").at(3), lines.at(3));
 }
 
 TEST(Compare, RefusesWhatCannotBeCompared) {

@@ -78,7 +78,8 @@ void advise_slow_start(double round_trip_ms) {
   std::ifstream setting(kSlowStart);
   if (round_trip_ms < kRoundTripThatMatters || setting.get() != '1') return;
   fmt::print(
-      "advice   TCP starts slowly again after each pause, and a stage pauses in every step; a round "
+      "advice   TCP starts slowly again after each pause, and a stage pauses in every step; a "
+      "round "
       "trip of {:.0f} ms makes that dear (docs/netlab.md)\n"
       "         on this machine, as root: sysctl -w net.ipv4.tcp_slow_start_after_idle=0\n",
       round_trip_ms);

@@ -37,9 +37,9 @@ TEST(Doctor, AdvisesAgainstSlowStartsWhereTheLineIsLong) {
   const bool slow = setting.get() == '1';
   for (const int latency_ms : {0, 10}) {
     const auto doctor = [&](int index) {
-      return run_mapl(machines.command(
-          "doctor", index, 0, 1, index,
-          fmt::format("--seconds 0.2 --set link.latency_ms={}", latency_ms)));
+      return run_mapl(
+          machines.command("doctor", index, 0, 1, index,
+                           fmt::format("--seconds 0.2 --set link.latency_ms={}", latency_ms)));
     };
     auto last = std::async(std::launch::async, [&] { return doctor(1); });
     const Ran first = doctor(0);
