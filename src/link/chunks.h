@@ -37,6 +37,7 @@ Result<Control> decode_control(ByteSpan message);
 struct Outgoing {
   Bytes header;
   Bytes payload;
+  Kind kind = Kind::kHello;
 
   uint64_t size() const { return header.size() + payload.size(); }
   // REQUIRES: offset + out.size() <= size().

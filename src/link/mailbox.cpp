@@ -25,10 +25,12 @@ Status Mailbox::wait_connected(Deadline deadline) {
 
 Status Mailbox::send(Frame frame, Deadline deadline) {
   frame.header.payload_bytes = frame.payload.size();
-  Outgoing outgoing{encode_header(frame), std::move(frame.payload)};
+  Outgoing outgoing{encode_header(frame), std::move(frame.payload), frame.header.kind};
+  const bool aborts = frame.header.kind == Kind::kAbort;
   std::unique_lock lock(mutex_);
+  if (aborts) drop_tensors();
   const bool ready = changed_.wait_until(lock, deadline, [&] {
-    return waiting_bytes_ <= options_.max_queued_bytes || closed_ || !failure_.is_ok();
+    return aborts || waiting_bytes_ <= options_.max_queued_bytes || closed_ || !failure_.is_ok();
   });
   if (Status status = why_not(); !status.is_ok()) return status;
   if (!ready) {
@@ -41,6 +43,21 @@ Status Mailbox::send(Frame frame, Deadline deadline) {
   lock.unlock();
   wake_();
   return Status::ok();
+}
+
+// WHY: behind what a slow line takes minutes for the reason would never arrive, and after an abort
+// the tensors of a step are of no use. Votes and decisions before them are.
+void Mailbox::drop_tensors() {
+  const auto is_tensor = [](const Outgoing& outgoing) {
+    return outgoing.kind == Kind::kActivation || outgoing.kind == Kind::kGradient ||
+           outgoing.kind == Kind::kState;
+  };
+  const auto first = std::find_if(out_.begin(), out_.end(), is_tensor);
+  for (auto at = first; at != out_.end(); ++at) {
+    waiting_bytes_ -= at->size();
+    sent_bytes_ -= at->size();
+  }
+  out_.erase(first, out_.end());
 }
 
 Result<Frame> Mailbox::recv(Deadline deadline) {

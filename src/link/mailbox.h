@@ -56,6 +56,7 @@ class Mailbox {
   // REQUIRES: mutex_ held.
   Status why_not() const;  // closed or failed, else ok
   bool is_credit_due() const;
+  void drop_tensors();
 
   const LinkOptions options_;
   const std::function<void()> wake_;

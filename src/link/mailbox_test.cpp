@@ -34,6 +34,30 @@ TEST_F(MailboxTest, SendWaitsForRoomUntilBytesHaveLeft) {
   EXPECT_TRUE(mailbox_.send(frame(), in_seconds(0)).is_ok());
 }
 
+TEST_F(MailboxTest, AnAbortTakesThePlaceOfTensorsThatWait) {
+  ASSERT_TRUE(mailbox_.send(frame(Kind::kActivation), in_seconds(0)).is_ok());
+  ASSERT_TRUE(mailbox_.take().has_value());  // has begun to leave
+  for (const Kind kind : {Kind::kCommit, Kind::kActivation, Kind::kVote}) {
+    ASSERT_TRUE(mailbox_.send(frame(kind), in_seconds(0)).is_ok());
+    mailbox_.left(kFrameBytes);  // room
+  }
+  ASSERT_TRUE(mailbox_.send(frame(Kind::kAbort), in_seconds(0)).is_ok());
+  for (const Kind kind : {Kind::kCommit, Kind::kAbort}) {
+    const auto taken = mailbox_.take();
+    ASSERT_TRUE(taken.has_value());
+    EXPECT_EQ(taken->kind, kind);
+  }
+  EXPECT_FALSE(mailbox_.take().has_value());
+  mailbox_.peer_received(3 * kFrameBytes);
+  EXPECT_TRUE(mailbox_.flush(in_seconds(0)).is_ok()) << "of what was dropped nothing is owed";
+}
+
+TEST_F(MailboxTest, AnAbortDoesNotWaitForRoom) {
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(mailbox_.send(frame(), in_seconds(0)).is_ok());
+  ASSERT_EQ(mailbox_.send(frame(), in_seconds(0)).code(), Code::kTimeout);
+  EXPECT_TRUE(mailbox_.send(frame(Kind::kAbort), in_seconds(0)).is_ok());
+}
+
 TEST_F(MailboxTest, FlushWaitsForThePeersWord) {
   EXPECT_TRUE(mailbox_.flush(in_seconds(0)).is_ok()) << "nothing was sent";
   ASSERT_TRUE(mailbox_.send(frame(), in_seconds(0)).is_ok());

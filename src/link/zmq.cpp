@@ -71,13 +71,18 @@ UserError cannot_meet(const ZmqOptions& options, int error) {
 }
 
 // WHY the second try: behind a router that passes a port on, the address that others reach is not
-// one of this machine.
+// one of this machine. Never for a loopback address: it was not to be reached from elsewhere, and
+// may have no keys.
 void bind_to(zmq::socket_t& socket, const std::string& endpoint) {
+  constexpr std::string_view kLocalhost = "tcp://localhost:";
+  if (endpoint.starts_with(kLocalhost)) {  // libzmq resolves no names here
+    return socket.bind("tcp://127.0.0.1:" + endpoint.substr(kLocalhost.size()));
+  }
   try {
     socket.bind(endpoint);
   } catch (const zmq::error_t& error) {
     const bool elsewhere = error.num() == ENODEV || error.num() == EADDRNOTAVAIL;
-    if (!elsewhere || !endpoint.starts_with("tcp://")) throw;
+    if (!elsewhere || !is_beyond_loopback(endpoint)) throw;
     const std::string everywhere = "tcp://*" + endpoint.substr(endpoint.rfind(':'));
     spdlog::info("{} is not an address of this machine; listening at {} for it", endpoint,
                  everywhere);

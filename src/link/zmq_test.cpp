@@ -99,6 +99,16 @@ TEST(ZmqLink, AnEndpointCanBeBoundAgainAsSoonAsItsLinkIsClosed) {
   }
 }
 
+// libzmq cannot bind names, and "everywhere" is not what somebody without keys has asked for.
+TEST(ZmqLink, LocalhostIsNotReachedFromElsewhere) {
+  ZmqContext context;
+  ZmqOptions options;
+  options.endpoint = "tcp://localhost:*";
+  options.bind = true;
+  const auto link = context.start(options);
+  EXPECT_TRUE(link->bound_endpoint().starts_with("tcp://127.0.0.1:")) << link->bound_endpoint();
+}
+
 // 192.0.2.1 (RFC 5737) is nobody's: as the outside of a router looks from within.
 TEST(ZmqLink, AnAddressOfTheRouterIsListenedForOnAllOfThisMachine) {
   ZmqContext context;

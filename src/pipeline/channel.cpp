@@ -9,7 +9,10 @@ namespace {
 
 // How often a wait looks at the other neighbour: a failure crosses each stage within this.
 constexpr double kLookSeconds = 0.1;
+// How long an abort may take to arrive. WHY longer for one that ends the run: who does not hear of
+// it waits for this stage to come again.
 constexpr double kAbortSeconds = 1.0;
+constexpr double kFinalAbortSeconds = 5.0;
 
 class Stopwatch {
  public:
@@ -132,7 +135,7 @@ void Channel::abort(uint64_t step, const std::string& why, bool is_final) noexce
   const auto* first = reinterpret_cast<const std::byte*>(text.data());
   frame.payload.assign(first, first + text.size());
   frame.header.payload_bytes = frame.payload.size();
-  const Deadline deadline = in_seconds(kAbortSeconds);
+  const Deadline deadline = in_seconds(is_final ? kFinalAbortSeconds : kAbortSeconds);
   if (link_.send(std::move(frame), deadline).is_ok()) (void)link_.flush(deadline);
 } catch (const std::exception&) {
   // The neighbour will notice the silence instead.
