@@ -68,10 +68,8 @@ struct End {
 
   at::Tensor basis() const { return projector->basis(); }
 
-  // Of a basis that changes during the run: nothing for one that does not.
   int64_t basis_bytes() const {
-    return is_trained() || restart_steps > 0 ? basis().numel() * static_cast<int64_t>(sizeof(float))
-                                             : 0;
+    return basis().defined() ? basis().numel() * static_cast<int64_t>(sizeof(float)) : 0;
   }
   bool is_trained() const { return projector->rule().has_value(); }
   // Of the two syncs, what packings announce apart.
@@ -192,6 +190,11 @@ Bytes to_bytes(const at::Tensor& x) {
 
 }  // namespace
 
+bool is_of_run(const std::string& name) {
+  return name.ends_with(".residual_moment") || name.ends_with(".restarted") ||
+         name.ends_with(".activation.error") || name.ends_with(".gradient.error");
+}
+
 struct SenderEnd::Impl : End {
   explicit Impl(const EndOptions& options)
       : End(options, "sender"),
@@ -246,7 +249,7 @@ Result<at::Tensor> SenderEnd::unpack_gradient(ByteSpan bytes, int64_t rows, cons
 
 at::Tensor SenderEnd::basis() const { return impl_->basis(); }
 Bytes SenderEnd::packed_basis() const {
-  return basis_bytes() > 0 ? to_bytes(impl_->basis()) : Bytes();
+  return impl_->basis().defined() ? to_bytes(impl_->basis()) : Bytes();
 }
 int64_t SenderEnd::basis_bytes() const { return impl_->basis_bytes(); }
 
@@ -270,7 +273,7 @@ Status SenderEnd::read_sync(ByteSpan bytes, uint64_t step) {
 
 Bytes SenderEnd::sync(uint64_t step) {
   impl_->step = step;
-  if (BasisRestart::is_due(impl_->restart_steps, step)) {
+  if (BasisRestart::is_due(impl_->restart_steps, step) && impl_->restart.gathers()) {
     const at::NoGradGuard no_grad;
     impl_->basis().copy_(impl_->restart.directions(width()));
   }

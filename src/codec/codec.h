@@ -43,6 +43,10 @@ struct EndOptions {
   std::shared_ptr<Anchor> anchor;  // may be null, may be shared with the stage's other end
 };
 
+// Whether a tensor of state() belongs to the run that saved it rather than to its weights: what was
+// gathered so far, what was not yet sent. Whoever starts another run from the weights leaves it.
+bool is_of_run(const std::string& name);
+
 class SenderEnd {
  public:
   explicit SenderEnd(const EndOptions& options);
@@ -62,7 +66,8 @@ class SenderEnd {
   Result<at::Tensor> unpack_gradient(ByteSpan bytes, int64_t rows, const MessageKey& key);
 
   at::Tensor basis() const;  // A [D, R]; undefined when the projector has none
-  // The basis in float32: what a run starts from; empty when it never changes.
+  // The basis in float32: what a run starts from, trained or not, for two processors may round what
+  // they make from one seed differently. Empty when there is none.
   Bytes packed_basis() const;
   int64_t basis_bytes() const;
 

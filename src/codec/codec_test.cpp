@@ -44,13 +44,14 @@ TEST(Ends, OnlyFreeAndStiefelTrainTheirBasisAndAllStartAlike) {
     const auto parameters = pair.sender.parameters();
     if (std::string(projector) == "frozen") {
       EXPECT_TRUE(parameters.empty());
-      EXPECT_EQ(pair.sender.basis_bytes(), 0);
+      EXPECT_EQ(pair.sender.sync_bytes(0), 0);
     } else {
       ASSERT_EQ(parameters.size(), 1U);
       EXPECT_EQ(parameters[0].rule,
-                std::string(projector) == "free" ? math::Rule::kMuon : math::Rule::kSpel);
-      EXPECT_EQ(pair.sender.basis_bytes(), 4 * 4 * kHidden);
+                std::string(projector) == "free" ? math::Rule::kFreeBasis : math::Rule::kSpel);
+      EXPECT_EQ(pair.sender.sync_bytes(0), 4 * 4 * kHidden);
     }
+    EXPECT_EQ(pair.sender.basis_bytes(), 4 * 4 * kHidden);  // the start
     const at::Tensor basis = find(pair.sender.state(), "basis");
     if (!start.defined()) start = basis;
     EXPECT_TRUE(torch::equal(basis, start));

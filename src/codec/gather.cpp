@@ -44,7 +44,7 @@ struct GatherRows : torch::autograd::Function<GatherRows> {
       for (int64_t n = 0; n < ids.numel(); ++n) touched->add(id[n]);
     }
     if (!sum_VR.is_cpu()) {
-      sum_VR.index_add_(0, ids_N, rows_NR);
+      sum_VR.index_put_({ids_N}, rows_NR, /*accumulate=*/true);  // index_add_: in no fixed order
     } else if (sum_VR.scalar_type() == at::kDouble) {
       add_rows<double>(sum_VR, ids_N, rows_NR);
     } else {

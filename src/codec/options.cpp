@@ -71,10 +71,12 @@ void validate(const Options& options, int64_t hidden_size) {
         options.basis_restart, options.projector));
   }
   if (options.first_anchor == "embedding" &&
-      (options.anchor == "none" || options.anchor_sharing == "stage")) {
+      (options.anchor == "none" || options.anchor_sharing == "stage" ||
+       options.projector == "subspace")) {
     throw UserError(
         "boundary.first_anchor = \"embedding\" needs an anchor at every end: not anchor = "
-        "\"none\", not anchor_sharing = \"stage\"");
+        "\"none\", not anchor_sharing = \"stage\"; nor projector = \"subspace\", which holds "
+        "weights around the embedding of the start");
   }
   if (options.ngram_rank != 0) require_rank("ngram_rank", options.ngram_rank, hidden_size);
   const int64_t columns = options.projector == "identity" ? hidden_size : options.rank;

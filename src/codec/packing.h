@@ -35,6 +35,7 @@ struct MessageKey {
   uint64_t step = 0;
   uint32_t micro_batch = 0;
   uint32_t boundary = 0;
+  bool trains = true;  // false in a validation: nothing is learned from it, nor added to it
 };
 
 class Packing {

@@ -31,7 +31,6 @@ namespace {
 
 constexpr int kFitIterations = 15;
 constexpr int64_t kFitRowsPerEntry = 32;
-constexpr int64_t kCandidates = 64;  // rows of a step from which dead entries start again
 
 // `count` of the rows, or all, picked by the seed.
 at::Tensor pick_rows(const at::Tensor& x_NR, int64_t count, uint64_t seed) {
@@ -259,7 +258,7 @@ class PackingRvq final : public Packing {
   // What a step needs of the averages; x is its first micro-batch.
   void begin_step(const at::Tensor& x) {
     statistics_ = math::RvqStatistics::zeros_like(codebook_QSCd_);
-    candidates_KR_ = pick_rows(x, kCandidates, step_seed_);
+    candidates_KR_ = pick_rows(x, options_.rvq_entries, step_seed_);
     fresh_QSCd_ = average_.codebook();
     const at::Tensor moved_QSC = (fresh_QSCd_ - codebook_QSCd_).square().sum(-1);
     const at::Tensor weighted_QSC = moved_QSC * average_.averages().count_QSC;

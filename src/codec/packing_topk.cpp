@@ -63,7 +63,8 @@ class PackingTopk final : public Packing {
     if (max_magnitude(x.data_ptr<float>(), x.numel()) >= kInfinity) {
       refuse_values(key, "a value to be sent is not finite");
     }
-    if (error_NR_.defined()) {
+    const bool has_feedback = error_NR_.defined() && key.trains;
+    if (has_feedback) {
       MAPL_CHECK(error_NR_.sizes() == x.sizes(), "micro-batches of {} rows", error_NR_.size(0));
       if (!next_error_NR_.defined()) next_error_NR_ = error_NR_;
       x = x + next_error_NR_;
@@ -71,7 +72,7 @@ class PackingTopk final : public Packing {
     const at::Tensor mask_NK = forward_ ? forward_->take(key) : largest_columns(x, options_.topk);
     const at::Tensor chosen_NK = x.gather(1, mask_NK);
     Bytes bytes = values_->pack(chosen_NK, key);
-    if (error_NR_.defined()) {
+    if (has_feedback) {
       const at::Tensor sent_NK = values_->unpack(bytes, x.size(0), options_.topk, key).value();
       next_error_NR_ = x.scatter(1, mask_NK, chosen_NK - sent_NK);
     }

@@ -79,6 +79,19 @@ TEST(PackingTopk, FeedbackSendsInTheEndWhatItLeftOut) {
   EXPECT_LT((sum / 70 - x).abs().max().item<double>(), 1.75 / 70);
 }
 
+// What was left out of training is of other tokens.
+TEST(PackingTopk, AValidationOwesAndPaysNothing) {
+  const auto packing =
+      make_packing("topk", {.columns = 3, .rows = 1, .topk = 1, .topk_feedback = true});
+  packing->pack(torch::tensor({{9.0F, 8.0F, 7.0F}}), {});
+  packing->commit();
+  const at::Tensor x = torch::tensor({{1.0F, 0.5F, -0.25F}});
+  for (int times = 0; times < 2; ++times) {
+    const at::Tensor sent = unpacked(*packing, packing->pack(x, {.trains = false}), 3);
+    EXPECT_TRUE(torch::equal(sent, torch::tensor({{1.0F, 0.0F, 0.0F}}))) << sent;
+  }
+}
+
 TEST(PackingTopk, AnAbortedStepOwesNothing) {
   const auto make = [] {
     return make_packing("topk", {.columns = 3, .rows = 1, .topk = 1, .topk_feedback = true});

@@ -133,7 +133,7 @@ constexpr Kind kKinds[] = {
      [](const Projector::Options& options) -> std::unique_ptr<Projector> {
        return std::make_unique<Linear>(boundary_basis(options), options.device, std::nullopt);
      }},
-    {"free", make_trained<math::Rule::kMuon>},
+    {"free", make_trained<math::Rule::kFreeBasis>},
     {"stiefel", make_trained<math::Rule::kSpel>},
     {"subspace",
      [](const Projector::Options& options) -> std::unique_ptr<Projector> {

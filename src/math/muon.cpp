@@ -22,7 +22,7 @@ void Muon::update(const at::Tensor& gradient, double lr_factor, double gradient_
           : polar_express(state.momentum, options_.steps);
   if (options_.weight_decay != 0.0) value.mul_(1.0 - lr * options_.weight_decay);
   const double aspect = static_cast<double>(value.size(0)) / static_cast<double>(value.size(1));
-  value.add_(direction, -lr * std::sqrt(std::max(1.0, aspect)));
+  value.add_(direction, -lr * (options_.aspect ? std::sqrt(std::max(1.0, aspect)) : 1.0));
 }
 
 }  // namespace mapl::math

@@ -3,7 +3,8 @@
 //
 //   M <- mu M + (1 - mu) g
 //   O = polar_express((1 - mu) g + mu M)            Nesterov; or polar_express(M)
-//   W <- (1 - lr decay) W - lr max(1, rows / columns)^0.5 O
+//   W <- (1 - lr decay) W - lr max(1, rows / columns)^0.5 O         without the root if not
+//   `aspect`
 #pragma once
 
 #include <ATen/core/Tensor.h>
@@ -16,6 +17,7 @@ class Muon {
     double lr = 0.02;
     double momentum = 0.95;  // mu
     bool nesterov = true;
+    bool aspect = true;
     int steps = 6;              // of PolarExpress
     double weight_decay = 0.0;  // decoupled
   };

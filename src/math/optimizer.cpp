@@ -58,6 +58,7 @@ States fresh_state(const Parameter& parameter) {
   const auto zeros = [&] { return at::zeros_like(parameter.value, at::MemoryFormat::Contiguous); };
   switch (parameter.rule) {
     case Rule::kMuon:
+    case Rule::kFreeBasis:
       return Muon::State{zeros()};
     case Rule::kSpel:
       return Spel::State{zeros()};
@@ -97,6 +98,7 @@ Optimizer::Optimizer(std::vector<Parameter> parameters, const Options& options)
     : muon_(options.muon),
       adamw_(options.adamw),
       spel_(options.spel),
+      free_basis_(options.free_basis),
       parameters_(std::move(parameters)) {
   at::NoGradGuard no_grad;
   for (const auto& parameter : parameters_) {
@@ -113,7 +115,8 @@ Optimizer::Optimizer(std::vector<Parameter> parameters, const Options& options)
 double Optimizer::add_squared_norm(double running) const {
   for (auto it = parameters_.rbegin(); it != parameters_.rend(); ++it) {
     const auto& gradient = it->value.grad();
-    if (it->rule == Rule::kSpel || !gradient.defined()) continue;
+    const bool is_basis = it->rule == Rule::kSpel || it->rule == Rule::kFreeBasis;
+    if (is_basis || !gradient.defined()) continue;
     running += it->touched ? squared_norm(gradient, *it->touched) : squared_norm(gradient);
   }
   return running;
@@ -125,7 +128,8 @@ void Optimizer::step(double lr_factor, double gradient_scale) {
     const auto& gradient = value.grad();
     if (!gradient.defined()) continue;
     if (auto* muon = std::get_if<Muon::State>(&states_[i])) {
-      muon_.update(gradient, lr_factor, gradient_scale, *muon, value);
+      const Muon& rule = parameters_[i].rule == Rule::kMuon ? muon_ : free_basis_;
+      rule.update(gradient, lr_factor, gradient_scale, *muon, value);
     } else if (auto* adamw = std::get_if<AdamW::State>(&states_[i])) {
       if (const auto& touched = parameters_[i].touched) {
         adamw_.update_rows(touched->rows(), gradient, lr_factor, gradient_scale, *adamw, value);
@@ -147,7 +151,14 @@ void Optimizer::zero_grad() {
       continue;
     }
     // WHY kept: to make it anew costs what the table costs.
-    for (const int64_t row : parameter.touched->rows()) gradient[row].zero_();
+    const std::vector<int64_t>& rows = parameter.touched->rows();
+    if (gradient.defined() && gradient.is_cpu()) {
+      const int64_t width = gradient.size(1);
+      auto* values = gradient.data_ptr<float>();
+      for (const int64_t row : rows) std::fill_n(values + row * width, width, 0.0F);
+    } else if (!rows.empty()) {
+      gradient.index_fill_(0, torch::tensor(rows).to(gradient.device()), 0);
+    }
     parameter.touched->clear();
   }
 }

@@ -22,16 +22,17 @@ class Optimizer {
     Muon::Options muon;
     AdamW::Options adamw;
     Spel::Options spel;
+    Muon::Options free_basis;
   };
 
-  // REQUIRES: float32 leaves, names that differ; two dimensions for Muon and SPEL.
+  // REQUIRES: float32 leaves, names that differ; two dimensions for all but AdamW.
   Optimizer(std::vector<Parameter> parameters, const Options& options);
 
   // `running` plus the squared gradient norm of each Muon and AdamW parameter, added one after the
   // other from the last of the list to the first. A chain of such calls from the last pipeline
   // stage to the first makes the same additions, and so the same bits, at any number of stages.
   //
-  // SPEL parameters are left out: their step does not depend on the gradient's size.
+  // Bases are left out: their step does not depend on the gradient's size.
   double add_squared_norm(double running) const;
 
   // One step of every parameter that has a gradient; the others stay as they are, state included.
@@ -44,7 +45,7 @@ class Optimizer {
 
   const std::vector<Parameter>& parameters() const { return parameters_; }
 
-  // What must be kept to go on as if never stopped: "<name>.momentum" (Muon, SPEL);
+  // What must be kept to go on as if never stopped: "<name>.momentum" (all but AdamW);
   // "<name>.exp_avg",
   // "<name>.exp_avg_sq" and "<name>.step" (AdamW; int64, no dimension). In the order of the
   // parameters. The tensors are the live ones, except step: clone what must outlast the next
@@ -62,6 +63,7 @@ class Optimizer {
   Muon muon_;
   AdamW adamw_;
   Spel spel_;
+  Muon free_basis_;
   std::vector<Parameter> parameters_;
   std::vector<State> states_;  // one for each of parameters_
 };

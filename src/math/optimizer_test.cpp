@@ -87,6 +87,26 @@ TEST(Optimizer, NormIsThatOfMuonAndAdamWGradients) {
               1.0 + strided.to(at::kDouble).square().sum().item<double>(), 1e-9);
 }
 
+// So that a comparison of the two is one of the constraint, and not of the step.
+TEST(Optimizer, AFreeBasisMovesAsFarAsOneOnTheManifold) {
+  constexpr double kLr = 0.002;
+  const auto all = std::vector<Parameter>{parameter("free", 64, 16, Rule::kFreeBasis),
+                                          parameter("held", 64, 16, Rule::kSpel)};
+  Optimizer optimizer(
+      all, {.muon = {.lr = 0.5}, .spel = {.lr = kLr}, .free_basis = {.lr = kLr, .aspect = false}});
+  std::vector<at::Tensor> before;
+  for (const auto& p : all) before.push_back(p.value.detach().clone());
+  set_gradients(all, 3);
+  EXPECT_EQ(optimizer.add_squared_norm(0.0), 0.0);
+  optimizer.step(1.0, 1.0);
+  for (size_t i = 0; i < all.size(); ++i) {
+    const at::Tensor moved = (all[i].value - before[i]).to(at::kDouble);
+    const double largest = std::get<1>(at::linalg_svd(moved)).max().item<double>();
+    // The polar factor is iterated to within a fifth, and starts from a momentum of one step.
+    EXPECT_NEAR(largest, kLr, 0.2 * kLr) << all[i].name;
+  }
+}
+
 TEST(Optimizer, GoesOnFromASavedStateToTheSameBits) {
   const auto through = model();
   Optimizer uninterrupted(through, {});

@@ -10,8 +10,9 @@
 
 namespace mapl::math {
 
-// Which optimiser moves a tensor. kSparseAdamW looks only at rows that have a gradient.
-enum class Rule { kMuon, kAdamW, kSpel, kSparseAdamW };
+// Which optimiser moves a tensor. kFreeBasis is Muon as far as kSpel goes in a step; kSparseAdamW
+// looks only at rows that have a gradient.
+enum class Rule { kMuon, kAdamW, kSpel, kFreeBasis, kSparseAdamW };
 
 // The rows of a table that have a gradient in the step under way; all other rows of its .grad() are
 // zero.

@@ -230,8 +230,9 @@ void RvqAverage::update(const RvqStatistics& batch, int64_t num_rows, const at::
   for (int64_t book = 0; book < sizes.rounds * sizes.groups; ++book) {
     uint64_t used = 0;
     for (int64_t k = book * sizes.entries; k < (book + 1) * sizes.entries; ++k) {
-      if (count[k] >= options_.dead_share) continue;
-      const uint64_t pick = permute(used++ % num_candidates, num_candidates, seed);
+      // No row twice: of two equal entries the second would never be chosen.
+      if (count[k] >= options_.dead_share || used == num_candidates) continue;
+      const uint64_t pick = permute(used++, num_candidates, seed);
       const float* row =
           left + (book * left_QSKd.size(2) + static_cast<int64_t>(pick)) * sizes.width;
       count[k] = 1;

@@ -138,6 +138,19 @@ TEST(RvqAverage, FollowsTheData) {
             1.1 * relative_error(x, rvq_fit(x, kShape, 3, 30)));
 }
 
+// Of two equal entries the second is never chosen: it would be as dead as before.
+TEST(RvqAverage, RevivesNoTwoEntriesAtOneRow) {
+  at::Tensor codebook = some_codebook();
+  codebook[0][0].add_(1000);
+  RvqAverage average(codebook, {.decay = 0.0});
+  auto batch = RvqStatistics::zeros_like(codebook);
+  const at::Tensor x = rows(400);
+  rvq_encode(x, codebook, &batch);
+  average.update(batch, x.size(0), rvq_residuals(x.slice(0, 0, 3), codebook), 7);
+  const at::Tensor count = average.averages().count_QSC[0][0];
+  EXPECT_EQ((count == 1).sum().item<int64_t>(), 3) << count;
+}
+
 TEST(RvqAverage, RevivesDeadEntriesAndTheirStatistics) {
   at::Tensor codebook = some_codebook();
   codebook[0][0].add_(1000);  // no row is near these

@@ -10,7 +10,7 @@ HeldWeight::HeldWeight(const Parameter& weight, const Options& options)
   if (options_.reparametrised) {
     parameter_.value = coordinates_of(weight_).contiguous().requires_grad_();
   }
-  after_load();
+  after_load(/*coordinates_too=*/false);
 }
 
 void HeldWeight::zero_grad() { weight_.mutable_grad() = at::Tensor(); }
@@ -29,10 +29,23 @@ void HeldWeight::after_optimizer() {
   weight_.copy_(weight_of(options_.reparametrised ? parameter_.value : coordinates_of(weight_)));
 }
 
-void HeldWeight::after_load() {
+NamedTensors HeldWeight::state() const {
+  if (!options_.reparametrised) return {};
+  return {{parameter_.name + ".coordinates", parameter_.value}};
+}
+
+void HeldWeight::after_load(bool coordinates_too) {
   at::NoGradGuard no_grad;
-  if (options_.reparametrised) parameter_.value.copy_(coordinates_of(weight_));
-  after_optimizer();
+  if (options_.reparametrised && !coordinates_too) {
+    parameter_.value.copy_(coordinates_of(weight_));
+  }
+  // U U^T W of a W = U U^T V differs by what is rounded.
+  constexpr double kRounded = 1e-5;
+  const at::Tensor held =
+      weight_of(options_.reparametrised ? parameter_.value : coordinates_of(weight_));
+  const double moved = (held - weight_).abs().max().item<double>();
+  const bool was_held = moved <= kRounded * weight_.abs().max().item<double>();
+  if (options_.reparametrised || !was_held) weight_.copy_(held);
 }
 
 at::Tensor HeldWeight::coordinates_of(const at::Tensor& w) const {

@@ -9,16 +9,14 @@
 
 #include <ATen/core/Tensor.h>
 
-#include <optional>
-#include <vector>
-
 #include "math/parameter.h"
 
 namespace mapl::math {
 
 class HeldWeight {
  public:
-  // Puts the weight into the subspace at once.
+  // Puts the weight into the subspace at once. Basis and `fixed` may be written later by whoever
+  // loads: they are not copied.
   struct Options {
     at::Tensor basis_DR;    // U
     bool by_rows = false;   // rows of W are in S, as an embedding's [V, D]; else its columns,
@@ -35,7 +33,12 @@ class HeldWeight {
   void zero_grad();         // with the optimiser's
   void before_optimizer();  // hands the gradient on; the weight's is then undefined
   void after_optimizer();   // puts the weight back into the subspace
-  void after_load();        // the weight was written from outside
+
+  // Of what is saved beside the weight: "<name>.coordinates", when reparametrised.
+  NamedTensors state() const;
+  // The weight was written from outside, and state() too or not. A weight that was saved in this
+  // subspace stays as it is to the last bit; any other is put into it.
+  void after_load(bool coordinates_too);
 
  private:
   at::Tensor coordinates_of(const at::Tensor& w) const;

@@ -80,10 +80,52 @@ TEST(HeldWeight, TakesWhatIsLoaded) {
     at::NoGradGuard no_grad;
     at::Tensor(w.value).copy_(loaded);
   }
-  held.after_load();
+  held.after_load(/*coordinates_too=*/false);
   EXPECT_TRUE(torch::allclose(w.value, loaded, 1e-5, 1e-5));
   held.after_optimizer();
   EXPECT_TRUE(torch::allclose(w.value, loaded, 1e-5, 1e-5));
+}
+
+// A run that goes on is the run that did not stop.
+TEST(HeldWeight, WhatWasSavedComesBackToTheLastBit) {
+  for (const bool reparametrised : {false, true}) {
+    const Parameter w = weight(false);
+    HeldWeight held(w, {.basis_DR = basis(), .reparametrised = reparametrised});
+    Optimizer optimizer({held.parameter()}, {});
+    set_gradient(w.value, 3);
+    held.before_optimizer();
+    optimizer.step(1.0, 1.0);
+    held.after_optimizer();
+
+    const Parameter other = weight(false);
+    HeldWeight again(other, {.basis_DR = basis(), .reparametrised = reparametrised});
+    {
+      at::NoGradGuard no_grad;
+      at::Tensor(other.value).copy_(w.value);
+      auto into = again.state();
+      const auto from = held.state();
+      ASSERT_EQ(into.size(), reparametrised ? 1u : 0u);
+      for (size_t i = 0; i < from.size(); ++i) into[i].second.copy_(from[i].second);
+    }
+    again.after_load(/*coordinates_too=*/true);
+    EXPECT_TRUE(other.value.equal(w.value)) << reparametrised;
+    EXPECT_TRUE(again.parameter().value.equal(held.parameter().value)) << reparametrised;
+  }
+}
+
+// The basis of a boundary is loaded too, and belongs to both.
+TEST(HeldWeight, KnowsTheBasisThatIsThereNow) {
+  const at::Tensor u = basis().clone();
+  const Parameter w = weight(false);
+  HeldWeight held(w, {.basis_DR = u});
+  u.copy_(random_stiefel(kWidth, 3, 6));
+  const at::Tensor loaded = u.mm(gaussian(3, 7, 8).to(at::kFloat));
+  {
+    at::NoGradGuard no_grad;
+    at::Tensor(w.value).copy_(loaded);
+  }
+  held.after_load(/*coordinates_too=*/false);
+  EXPECT_TRUE(w.value.equal(loaded));
 }
 
 }  // namespace

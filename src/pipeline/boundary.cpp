@@ -9,11 +9,12 @@ namespace {
 uint8_t wire_id(const codec::Packing& packing) { return static_cast<uint8_t>(packing.id()); }
 
 codec::MessageKey key_of(const Channel& channel, const BoundaryOptions& options, uint64_t step,
-                         uint32_t micro_batch) {
+                         uint32_t micro_batch, bool trains = true) {
   return {.seed = options.seed,
           .step = step,
           .micro_batch = micro_batch,
-          .boundary = static_cast<uint32_t>(channel.options().boundary)};
+          .boundary = static_cast<uint32_t>(channel.options().boundary),
+          .trains = trains};
 }
 
 int64_t id_bytes(const MicroBatchShape& shape) {
@@ -57,7 +58,8 @@ Result<at::Tensor> NextBoundary::send_activation(uint64_t step, uint32_t micro_b
     const Trace::Scope scope = encoding(channel_, step, micro_batch);
     z_NR = end_.project(y_ND, inputs_of(ids).reshape({-1}));
     payload = codec::pack_codes(ids, options_.shape.vocab_size);
-    const Bytes packed = end_.pack(z_NR.detach(), key_of(channel_, options_, step, micro_batch));
+    const Bytes packed = end_.pack(
+        z_NR.detach(), key_of(channel_, options_, step, micro_batch, z_NR.requires_grad()));
     payload.insert(payload.end(), packed.begin(), packed.end());
   }
   const Status status = channel_.send({.kind = link::Kind::kActivation,

@@ -120,7 +120,8 @@ at::Tensor Reference::forward(const at::Tensor& ids, uint64_t step, uint32_t mic
                      {.seed = options_.seed,
                       .step = step,
                       .micro_batch = micro_batch,
-                      .boundary = static_cast<uint32_t>(i)}});
+                      .boundary = static_cast<uint32_t>(i),
+                      .trains = at::GradMode::is_enabled()}});
     const at::Tensor z_NR = RoundTrip::apply(pieces_[i].next->project(x, flat),
                                              reinterpret_cast<int64_t>(&wires.back()));
     x = pieces_[i + 1].stage->forward(pieces_[i + 1].prev->restore(z_NR, flat), shape.batch,

@@ -8,7 +8,6 @@
 #include <set>
 
 #include "base/rng.h"
-#include "codec/projector.h"
 #include "model/names.h"
 
 namespace mapl::train {
@@ -56,23 +55,20 @@ math::Rule rule_of(const std::string& name, const at::Tensor& value) {
 
 // Whatever writes into the residual stream before a boundary of a subspace projector. WHY not the
 // last stage: nothing of it crosses.
-std::vector<math::HeldWeight> held_weights(const Recipe& recipe, const model::Stage& stage) {
-  const codec::Options& boundary = recipe.boundary;
-  if (boundary.projector != "subspace" || stage.is_last()) return {};
-  const at::Tensor basis_DR = codec::subspace_basis(recipe.model.hidden_size, boundary.rank,
-                                                    static_cast<uint64_t>(recipe.training.seed))
-                                  .to(recipe.training.device);
+//   basis_DR  of the boundary after the stage
+//   fixed_VD  what the stage's sender subtracts of a token, on stage 0
+std::vector<math::HeldWeight> held_weights(const Recipe& recipe, const model::Stage& stage,
+                                           const at::Tensor& basis_DR, const at::Tensor& fixed_VD) {
   std::vector<math::HeldWeight> held;
   for (const auto& [name, value] : stage.parameters()) {
     const bool embeds = name == model::kEmbedding;
     const bool writes = name.ends_with(".o_proj.weight") || name.ends_with(".down_proj.weight");
     if (!embeds && !writes) continue;
-    held.emplace_back(
-        math::Parameter{name, value, rule_of(name, value)},
-        math::HeldWeight::Options{.basis_DR = basis_DR,
-                                  .by_rows = embeds,
-                                  .fixed = embeds ? value.detach().clone() : at::Tensor(),
-                                  .reparametrised = boundary.reparametrised});
+    held.emplace_back(math::Parameter{name, value, rule_of(name, value)},
+                      math::HeldWeight::Options{.basis_DR = basis_DR,
+                                                .by_rows = embeds,
+                                                .fixed = embeds ? fixed_VD : at::Tensor(),
+                                                .reparametrised = recipe.boundary.reparametrised});
   }
   return held;
 }
@@ -114,10 +110,13 @@ Assembly::Assembly(const Recipe& recipe, int stage) {
         end_options(recipe, before, of_boundary(before, "receiver", {})));
   }
   if (!last) {
-    next_end_ = std::make_unique<codec::SenderEnd>(
-        end_options(recipe, after, of_boundary(after, "sender", borrowed_VD)));
+    const auto anchor = of_boundary(after, "sender", borrowed_VD);
+    next_end_ = std::make_unique<codec::SenderEnd>(end_options(recipe, after, anchor));
+    if (anchors.projector == "subspace") {
+      const at::Tensor fixed_VD = first ? anchor->state().front().second : at::Tensor();
+      held_ = held_weights(recipe, *stage_, next_end_->basis(), fixed_VD);
+    }
   }
-  held_ = held_weights(recipe, *stage_);
 }
 
 std::vector<math::Parameter> Assembly::parameters() {
@@ -155,6 +154,7 @@ math::NamedTensors Assembly::state() {
   };
   if (prev_end_) add(prev_end_->state());
   add(stage_->parameters());
+  for (const math::HeldWeight& weight : held_) add(weight.state());
   if (next_end_) add(next_end_->state());
   return all;
 }
@@ -162,11 +162,11 @@ math::NamedTensors Assembly::state() {
 std::vector<std::string> Assembly::load(const math::NamedTensors& tensors) {
   const torch::NoGradGuard no_grad;
   const std::map<std::string, at::Tensor> by_name(tensors.begin(), tensors.end());
-  std::vector<std::string> missing;
+  std::set<std::string> missing;
   for (auto& [name, value] : state()) {
     const auto found = by_name.find(name);
     if (found == by_name.end()) {
-      missing.push_back(name);
+      missing.insert(name);
       continue;
     }
     if (found->second.sizes() != value.sizes()) {
@@ -177,22 +177,34 @@ std::vector<std::string> Assembly::load(const math::NamedTensors& tensors) {
     }
     value.copy_(found->second);
   }
-  for (math::HeldWeight& weight : held_) weight.after_load();
-  return missing;
+  if (!held_.empty() && prev_end_ && !torch::equal(prev_end_->basis(), next_end_->basis())) {
+    throw UserError(
+        "boundary.projector = \"subspace\" has one basis for all boundaries, and these weights "
+        "have "
+        "one for each; start from weights of a subspace, or of a run without projectors");
+  }
+  for (math::HeldWeight& weight : held_) {
+    bool coordinates_too = true;
+    // Coordinates follow from a weight: without them nothing is amiss.
+    for (const auto& [name, value] : weight.state()) coordinates_too = missing.erase(name) == 0;
+    weight.after_load(coordinates_too);
+  }
+  return {missing.begin(), missing.end()};
 }
 
 math::Optimizer::Options optimizer_options(const Recipe& recipe) {
   const Recipe::Optimizer& from = recipe.optimizer;
-  return {
-      .muon = {.lr = from.muon_lr,
-               .momentum = from.muon_momentum,
-               .weight_decay = from.muon_weight_decay},
-      .adamw = {.lr = from.adamw_lr,
-                .beta1 = from.adamw_beta1,
-                .beta2 = from.adamw_beta2,
-                .eps = from.adamw_eps,
-                .weight_decay = from.adamw_weight_decay},
-      .spel = {.lr = from.muon_lr * from.projector_lr_scale, .momentum = from.projector_momentum}};
+  const double projector_lr = from.muon_lr * from.projector_lr_scale;
+  return {.muon = {.lr = from.muon_lr,
+                   .momentum = from.muon_momentum,
+                   .weight_decay = from.muon_weight_decay},
+          .adamw = {.lr = from.adamw_lr,
+                    .beta1 = from.adamw_beta1,
+                    .beta2 = from.adamw_beta2,
+                    .eps = from.adamw_eps,
+                    .weight_decay = from.adamw_weight_decay},
+          .spel = {.lr = projector_lr, .momentum = from.projector_momentum},
+          .free_basis = {.lr = projector_lr, .momentum = from.projector_momentum, .aspect = false}};
 }
 
 math::LrSchedule::Options lr_schedule_options(const Recipe& recipe) {
