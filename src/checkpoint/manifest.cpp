@@ -26,6 +26,7 @@ constexpr int64_t kFormatVersion = 1;
 constexpr int64_t kMaxStages = 65536;
 constexpr int kMostNesting = 4;
 constexpr size_t kMaxManifestBytes = kMaxHeaderBytes;
+constexpr const char* kAside = "json.aside";
 constexpr const char* kSelfHash = "manifest_xxh3_64";
 constexpr const char* kAdvice =
     "copy it again from the machine that wrote it, or delete the folder to use an older checkpoint";
@@ -284,11 +285,29 @@ NamedTensors load_for_stage(const std::string& root, int64_t step, int64_t stage
   return load_verified(folder, *own);
 }
 
-void prune(const std::string& root, int64_t stage, int64_t keep) {
+void set_aside_after(const std::string& root, int64_t stage, int64_t step) {
+  const auto folders = step_folders(root);
+  for (auto at = folders.upper_bound(step); at != folders.end(); ++at) {
+    const fs::path manifest = at->second / file_name(stage, "json");
+    std::error_code error;
+    if (!fs::exists(manifest)) continue;
+    fs::rename(manifest, at->second / file_name(stage, kAside), error);
+    if (error) {
+      throw UserError(
+          fmt::format("{} is of a step that the run has gone back from, and cannot be "
+                      "set aside: {}; make the folder writable",
+                      manifest.string(), error.message()));
+    }
+    spdlog::warn("the run has gone back to step {}; set aside: {}", step, manifest.string());
+  }
+}
+
+void prune(const std::string& root, int64_t stage, int64_t before, int64_t keep) {
   MAPL_CHECK(keep >= 2, "keeping {} checkpoints may leave none that is complete", keep);
   const auto folders = step_folders(root);
   int64_t seen = 0;
-  for (auto at = folders.rbegin(); at != folders.rend(); ++at) {
+  for (auto at = std::make_reverse_iterator(folders.lower_bound(before)); at != folders.rend();
+       ++at) {
     const fs::path& folder = at->second;
     if (seen < keep) {
       seen += fs::exists(folder / file_name(stage, "json"));
@@ -296,7 +315,7 @@ void prune(const std::string& root, int64_t stage, int64_t keep) {
     }
     std::error_code ignored;
     // The manifest first: what is left of a checkpoint never looks complete.
-    for (const char* extension : {"json", "safetensors", "json.tmp", "safetensors.tmp"})
+    for (const char* extension : {"json", "safetensors", "json.tmp", "safetensors.tmp", kAside})
       fs::remove(folder / file_name(stage, extension), ignored);
     fs::remove(folder, ignored);  // succeeds for the last stage only
   }

@@ -45,10 +45,15 @@ std::vector<int64_t> resumable_steps(const std::string& root, int64_t stage, int
 NamedTensors load_for_stage(const std::string& root, int64_t step, int64_t stage,
                             int64_t num_stages);
 
-// Removes this stage's files of all but its newest `keep` steps, and the folders that are then
-// empty. Stages of one run are never more than one checkpoint apart, so with keep >= 2 a complete
-// one remains.
+// For a run that has gone back to `step`: renames this stage's manifests of later steps, so that no
+// checkpoint is made of parts of two histories. Renaming them back brings them back.
+//   ERRORS  UserError when one cannot be renamed
+void set_aside_after(const std::string& root, int64_t stage, int64_t step);
+
+// Removes this stage's files of all but its newest `keep` steps before `before`, and the folders
+// that are then empty. Stages of one run are never more than one checkpoint apart, so with keep >=
+// 2 a complete one remains.
 //   REQUIRES  keep >= 2.
-void prune(const std::string& root, int64_t stage, int64_t keep);
+void prune(const std::string& root, int64_t stage, int64_t before, int64_t keep);
 
 }  // namespace mapl::checkpoint

@@ -230,12 +230,12 @@ TEST(LatestCheckpoint, IsTheNewestThatIsComplete) {
 TEST(Prune, KeepsTheNewestOfEachStage) {
   const TemporaryFolder root;
   for (const int64_t step : {2, 9, 10, 11}) save_all(root.path(), step, 2);
-  prune(root.path(), 0, 2);
+  prune(root.path(), 0, /*before=*/12, 2);
   EXPECT_EQ(latest_checkpoint(root.path()), root / "step-11");
   EXPECT_EQ(root.names(), (std::set<std::string>{"step-2", "step-9", "step-10", "step-11"}));
   EXPECT_FALSE(fs::exists(root / "step-2/stage-0.json"));
   EXPECT_TRUE(fs::exists(root / "step-2/stage-1.json"));
-  prune(root.path(), 1, 2);
+  prune(root.path(), 1, /*before=*/12, 2);
   EXPECT_EQ(root.names(), (std::set<std::string>{"step-10", "step-11"}));
   EXPECT_EQ(load_checkpoint(root / "step-10").tensors.size(), 4u);
 }
@@ -246,8 +246,29 @@ TEST(Prune, NeverRemovesTheLastCompleteCheckpoint) {
   save_all(root.path(), 1, 2);
   save_all(root.path(), 2, 2);
   save_stage(root.path(), 3, 0, 2, tensors_of(0, 1.0));
-  prune(root.path(), 0, 2);
+  prune(root.path(), 0, /*before=*/4, 2);
   EXPECT_EQ(latest_checkpoint(root.path()), root / "step-2");
+}
+
+// A run that has gone far back saves older steps than are there.
+TEST(Prune, CountsOnlyWhatCameBefore) {
+  const TemporaryFolder root;
+  for (const int64_t step : {100, 300, 400}) save_all(root.path(), step, 2);
+  prune(root.path(), 0, /*before=*/200, 2);
+  EXPECT_TRUE(fs::exists(root / "step-100/stage-0.json"));
+}
+
+// Stage 0 goes on from step 300 and saves 400 anew; stage 1 still has that of before.
+TEST(SetAsideAfter, NoCheckpointIsMadeOfTwoHistories) {
+  const TemporaryFolder root;
+  for (const int64_t step : {300, 400}) save_all(root.path(), step, 2);
+  set_aside_after(root.path(), 0, 300);
+  EXPECT_EQ(latest_checkpoint(root.path()), root / "step-300");
+  EXPECT_EQ(resumable_steps(root.path(), 0, 2), (std::vector<int64_t>{300}));
+  set_aside_after(root.path(), 1, 300);
+  save_stage(root.path(), 400, 0, 2, tensors_of(0, 2.0));
+  EXPECT_EQ(latest_checkpoint(root.path()), root / "step-300");
+  EXPECT_EQ(resumable_steps(root.path(), 1, 2), (std::vector<int64_t>{300}));
 }
 
 }  // namespace

@@ -48,10 +48,8 @@ Result<Steps> decode_offer(ByteSpan bytes) {
   return steps;
 }
 
-Result<Resume> agree(Channel* prev, Channel* next, Steps own,
-                     const std::function<Resume(uint64_t)>& decide) {
+Result<uint64_t> agree(Channel* prev, Channel* next, Steps own) {
   const Channel::Message offer{.kind = link::Kind::kOffer};
-  const Channel::Message resume{.kind = link::Kind::kResume};
   std::sort(own.begin(), own.end());
   own.erase(std::unique(own.begin(), own.end()), own.end());
   // The latest count.
@@ -66,31 +64,50 @@ Result<Resume> agree(Channel* prev, Channel* next, Steps own,
     std::set_intersection(own.begin(), own.end(), theirs.value().begin(), theirs.value().end(),
                           std::back_inserter(common));
   }
-  Resume chosen;
+  uint64_t chosen = 0;
   if (prev) {
     const Status sent = prev->send(offer, encode_offer(common));
     if (!sent.is_ok()) return sent;
-    const auto bytes = prev->recv(resume, kResumeBytes);
+    const auto bytes = prev->recv(offer, sizeof(chosen));
     if (!bytes.is_ok()) return bytes.status();
-    const auto decoded = decode_resume(bytes.value());
-    if (!decoded.is_ok()) return decoded.status();
-    chosen = decoded.value();
-    if (!std::binary_search(own.begin(), own.end(), chosen.finished)) {
-      return Status(Code::kCorrupt, fmt::format("told to go on from step {}, which was not offered",
-                                                chosen.finished));
+    chosen = read_at<uint64_t>(bytes.value(), 0);
+    if (!std::binary_search(common.begin(), common.end(), chosen)) {
+      return Status(Code::kCorrupt,
+                    fmt::format("told to go on from step {}, which was not offered", chosen));
     }
   } else if (common.empty()) {
     return Status(Code::kRefused,
                   "there is no step that all stages can go on from: the checkpoints of a stage are "
                   "gone; bring them back, or start a new run from an older one with --init-from");
   } else {
-    chosen = decide(common.back());
+    chosen = common.back();
   }
   if (next) {
-    const Status sent = next->send(resume, encode(chosen));
+    const Status sent = next->send(offer, encode_offer({chosen}));
     if (!sent.is_ok()) return sent;
   }
   return chosen;
+}
+
+Result<Resume> pass_on(Channel* prev, Channel* next, uint64_t agreed, const Resume& own) {
+  const Channel::Message message{.kind = link::Kind::kResume};
+  Resume resume = own;
+  if (prev) {
+    const auto bytes = prev->recv(message, kResumeBytes);
+    if (!bytes.is_ok()) return bytes.status();
+    const auto decoded = decode_resume(bytes.value());
+    if (!decoded.is_ok()) return decoded.status();
+    resume = decoded.value();
+  }
+  if (resume.finished != agreed) {
+    return Status(Code::kCorrupt, fmt::format("a resume from step {}, and step {} was agreed on",
+                                              resume.finished, agreed));
+  }
+  if (next) {
+    const Status sent = next->send(message, encode(resume));
+    if (!sent.is_ok()) return sent;
+  }
+  return resume;
 }
 
 }  // namespace mapl::pipeline

@@ -14,7 +14,8 @@ Resume as_is(uint64_t finished) {
   return {.finished = finished, .validates = true, .commit = {.squared_norm = 4, .loss = 2}};
 }
 
-// Three stages in a row, each with its offer; what each is told.
+// Stages in a row, each with its offer; what each is told. Stage 0 alone knows how the step was
+// decided.
 std::vector<Result<Resume>> agreed(const std::vector<Steps>& offers) {
   const size_t count = offers.size();
   std::vector<std::unique_ptr<link::Link>> links;
@@ -32,7 +33,10 @@ std::vector<Result<Resume>> agreed(const std::vector<Steps>& offers) {
     std::vector<std::jthread> threads;
     for (size_t k = 0; k < count; ++k) {
       threads.emplace_back([&, k] {
-        results[k] = agree(prev[k].get(), next[k].get(), offers[k], as_is);
+        const auto step = agree(prev[k].get(), next[k].get(), offers[k]);
+        results[k] = step.is_ok() ? pass_on(prev[k].get(), next[k].get(), step.value(),
+                                            k == 0 ? as_is(step.value()) : Resume())
+                                  : Result<Resume>(step.status());
         if (results[k]->is_ok()) return;
         for (Channel* channel : {prev[k].get(), next[k].get()}) {
           if (channel != nullptr) channel->abort(0, results[k]->status().message(), true);
@@ -60,6 +64,10 @@ TEST(Agreement, WithoutACommonStepStageZeroRefuses) {
   EXPECT_EQ(results[0].status().code(), Code::kRefused);
   EXPECT_EQ(results[1].status().code(), Code::kEnded);
   EXPECT_EQ(results[2].status().code(), Code::kEnded);
+}
+
+TEST(Agreement, AResumeFromAnotherStepIsRefused) {
+  EXPECT_EQ(pass_on(nullptr, nullptr, 7, as_is(8)).status().code(), Code::kCorrupt);
 }
 
 TEST(Agreement, WhatCannotBeIsRefused) {

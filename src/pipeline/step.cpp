@@ -146,6 +146,7 @@ void Step::abort(uint64_t step, const Status& why) noexcept {
 Result<Vote> Step::vote(uint64_t step, double loss, bool wants_stop, bool trained) {
   Vote vote{.loss = loss, .wants_stop = wants_stop};
   const Channel::Message message{.kind = link::Kind::kVote, .step = step};
+  const double angle = basis_angle();  // while the later stages are still at work
   if (next_) {
     const int later = options_.num_stages - 1 - options_.stage;
     const auto bytes = next_->channel().recv(message, vote_bytes(later));
@@ -164,6 +165,7 @@ Result<Vote> Step::vote(uint64_t step, double loss, bool wants_stop, bool traine
     vote.wants_stop |= wants_stop;
   }
   StageReport own = report();
+  own.basis_angle = angle;
   if (next_) {
     const Status held = next_->check_basis(own.orthogonality_error);
     if (!held.is_ok()) return held.in(fmt::format("stage {}: step {}", options_.stage, step));
@@ -326,14 +328,16 @@ StageReport Step::report() {
     own.activation_usage = next_->end().activation().codebook_usage();
   }
   if (prev_) own.gradient_usage = prev_->end().gradient().codebook_usage();
-  if (prev_ && next_ && next_->end().basis().defined()) {
-    own.basis_angle = math::principal_angles(prev_->end().basis(), next_->end().basis())
-                          .rad2deg()
-                          .mean()
-                          .item<double>();
-  }
   reported_ = total;
   return own;
+}
+
+double Step::basis_angle() const {
+  if (!prev_ || !next_ || !next_->end().basis().defined()) return StageReport().basis_angle;
+  return math::principal_angles(prev_->end().basis(), next_->end().basis())
+      .rad2deg()
+      .mean()
+      .item<double>();
 }
 
 }  // namespace mapl::pipeline

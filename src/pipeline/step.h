@@ -101,6 +101,8 @@ class Step {
   void for_each_held(void (math::HeldWeight::*change)());
   StageReport measured() const;  // since this object was made
   StageReport report();
+  // Mean principal angle of the bases before and after the stage, in degrees; NaN without both.
+  double basis_angle() const;
 
   Worker& worker_;
   math::Optimizer& optimizer_;

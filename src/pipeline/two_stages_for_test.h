@@ -81,10 +81,12 @@ struct TestStage {
 
   // Over new links: to where both stages can go on from.
   Status rejoin() {
-    const auto resume = agree(prev ? channel.get() : nullptr, next ? channel.get() : nullptr,
-                              transaction.offers(), [&](uint64_t finished) {
-                                return Resume{.finished = finished, .commit = transaction.commit};
-                              });
+    Channel* before = prev ? channel.get() : nullptr;
+    Channel* after = next ? channel.get() : nullptr;
+    const auto agreed = agree(before, after, transaction.offers());
+    if (!agreed.is_ok()) return agreed.status();
+    const auto resume = pass_on(before, after, agreed.value(),
+                                {.finished = agreed.value(), .commit = transaction.commit});
     if (!resume.is_ok()) return resume.status();
     return step->settle(resume.value().finished, resume.value().commit, /*lr_factor=*/1);
   }

@@ -1,13 +1,27 @@
 #include "train/compute.h"
 
+#include <ATen/Context.h>
 #include <ATen/Parallel.h>
+#include <fmt/format.h>
 #include <link.h>
+#include <torch/version.h>
 
 #include <filesystem>
+
+#include "base/status.h"
 
 namespace mapl::train {
 
 void set_compute_threads(int64_t threads) { at::set_num_threads(static_cast<int>(threads)); }
+
+void check_device(const std::string& device) {
+  if (!device.starts_with("cuda") || at::hasCUDA()) return;
+  throw UserError(fmt::format(
+      "training.device is \"{}\", and LibTorch {} finds no CUDA device here: Debian's is built "
+      "without CUDA (build mapl against one that has it: cmake --preset release "
+      "-DCMAKE_PREFIX_PATH=/path/to/libtorch), or use training.device = \"cpu\"",
+      device, TORCH_VERSION));
+}
 
 std::string blas_problem() {
   std::string path;

@@ -9,6 +9,9 @@ namespace mapl::train {
 // For torch operators called from this thread. OpenBLAS counts its own, from OPENBLAS_NUM_THREADS.
 void set_compute_threads(int64_t threads);
 
+// ERRORS  UserError for a training.device that is not there
+void check_device(const std::string& device);
+
 // What is wrong with this process's BLAS and how to mend it; "" when nothing is. Debian's LibTorch
 // computes with whatever libblas.so.3 is, and its reference BLAS is thirty times slower than
 // OpenBLAS.

@@ -163,12 +163,19 @@ void Metrics::log(const StepInfo& info, const pipeline::Step::Outcome& outcome) 
       info.seconds;
   line["step_seconds"] = info.seconds;
   add_traffic(line, traffic);
+  line["total_step_seconds"] = totals_.seconds;
+  line["total_bytes"] = totals_.traffic.total();
   line["orthogonality_error"] = orthogonality_error;
   line["bubble_fraction"] = 1 - compute_seconds / (num_stages * info.seconds);
   line["lr"] = info.lr_factor * recipe_.optimizer.muon_lr;
   add_stages(line, outcome.reports);
   line["_timestamp"] = unix_seconds();
   file_ << line.dump() << std::endl;  // WHY flushed: a run that dies has told all it knew
+  if (!file_) {
+    throw RunError(Status(Code::kIo, fmt::format("{}/metrics.jsonl cannot be written: is the disk "
+                                                 "full?",
+                                                 folder_)));
+  }
 }
 
 int64_t Metrics::tokens() const {
@@ -199,7 +206,7 @@ void Metrics::write_summary(double validation_loss) const {
   summary["validation_loss"] = validation_loss;
   summary["steps"] = totals_.steps;
   summary["tokens"] = tokens();
-  summary["wall_seconds"] = totals_.seconds;
+  summary["total_step_seconds"] = totals_.seconds;
   summary["tokens_per_second"] = tokens_per_second();
   summary["compression_ratio"] = ratio(traffic.total(), 2);
   summary["activation_compression_ratio"] =

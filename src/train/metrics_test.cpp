@@ -1,6 +1,9 @@
 #include "train/metrics.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
+
+#include <csignal>
 
 #include "train/small_run_for_test.h"
 
@@ -36,6 +39,22 @@ TEST(Metrics, LinesAreDifferencesAndTotalsAreSums) {
   EXPECT_DOUBLE_EQ(metrics.tokens_per_second(), 128.0);
 }
 
+// A line that is lost would let a checkpoint hold a step that no line tells of.
+TEST(Metrics, ALineThatCannotBeWrittenIsAFailure) {
+  const SmallRun small;
+  const Recipe recipe = small.recipe();
+  Metrics metrics(recipe, small.folder());
+  rlimit before{};
+  getrlimit(RLIMIT_FSIZE, &before);
+  const auto on_limit = std::signal(SIGXFSZ, SIG_IGN);
+  const rlimit full{.rlim_cur = 16, .rlim_max = before.rlim_max};
+  setrlimit(RLIMIT_FSIZE, &full);
+  EXPECT_THROW(metrics.log({.step = 1, .seconds = 0.5, .lr_factor = 1}, outcome_with(100)),
+               RunError);
+  setrlimit(RLIMIT_FSIZE, &before);
+  std::signal(SIGXFSZ, on_limit);
+}
+
 TEST(Metrics, OnlyDueStepsAreLogged) {
   const SmallRun small;
   const Recipe recipe = small.recipe({"metrics.log_freq=4"});
@@ -47,6 +66,8 @@ TEST(Metrics, OnlyDueStepsAreLogged) {
   ASSERT_EQ(lines.size(), 2u);
   EXPECT_EQ(lines[0]["step"], 4);
   EXPECT_EQ(lines[1]["step"], 6);
+  EXPECT_EQ(lines[1]["total_step_seconds"], 6);
+  EXPECT_EQ(lines[1]["total_bytes"], 4 * (1 + 2 + 3 + 4 + 5 + 6));
 }
 
 TEST(Metrics, GoingBackForgetsWhatCameAfter) {

@@ -110,7 +110,9 @@ std::string write_post_mortem(const std::string& folder, const std::vector<std::
   for (const std::string& line : last_lines(folder + "/metrics.jsonl", 1)) {
     page += "    " + line + "\n";
   }
-  page += "\nLogs are in logs/. The run goes on from its latest checkpoint with --resume.\n";
+  page +=
+      "\nLogs are in logs/. The run goes on from its latest checkpoint with --resume; without one\n"
+      "(checkpoint.interval) remove the folder and start again.\n";
   const std::string path = folder + "/post_mortem.md";
   std::ofstream file(path, std::ios::trunc);
   file << page;

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "checkpoint/manifest.h"
+#include "codec/codec.h"
 #include "train/metrics.h"
 #include "train/post_mortem.h"
 #include "train/progress.h"
@@ -85,7 +86,7 @@ class Run {
  private:
   bool can_go_on(const Status& status) const {
     const Code code = status.code();
-    return options_.open_links && code != Code::kRefused && code != Code::kEnded &&
+    return options_.open_links && !has_waited_ && code != Code::kRefused && code != Code::kEnded &&
            code != Code::kClosed;
   }
   const Status& note(const Status& status) const {
@@ -111,6 +112,10 @@ class Run {
   }
   math::NamedTensors state();
   void save();
+  bool has_saved(int64_t finished) const {
+    const auto steps = saver_.steps();
+    return std::find(steps.begin(), steps.end(), static_cast<uint64_t>(finished)) != steps.end();
+  }
   // Into the keeper's memory.
   Status mirror();
 
@@ -120,6 +125,7 @@ class Run {
   Trainer& trainer_;
   const RunOptions& options_;
   StageLinks links_;
+  bool has_waited_ = false;   // for a neighbour that did not come: not again
   bool is_finished_ = false;  // at the end, everything saved; others may not be
   Saver saver_;
   Progress progress_;
@@ -129,22 +135,34 @@ class Run {
 
 Status Run::connect(bool is_first) {
   if (!options_.open_links) return Status::ok();
+  trainer_.disconnect();
   links_ = {};  // the other ends, and endpoints to bind again, are free before new ones are made
   const double patience = is_finished_ ? std::min(kFinishedPatience, recipe_.link.rejoin_seconds)
                           : is_first   ? recipe_.link.connect_seconds
                                        : recipe_.link.rejoin_seconds;
   const Deadline deadline = in_seconds(patience);
-  auto links = options_.open_links(patience);
+  // At the start what is thrown is for the user to mend; later, a port that is taken for a moment.
+  const auto open = [&](double seconds) -> Result<StageLinks> {
+    if (is_first) return options_.open_links(seconds);
+    try {
+      return options_.open_links(seconds);
+    } catch (const std::exception& error) {
+      return Status(Code::kIo, error.what());
+    }
+  };
+  auto links = open(patience);
   // WHY again: at the start a refusal is a wrong key, for the user to correct. Neighbours who were
   // here before have the right ones: then somebody on the way has altered what came.
   while (!is_first && !links.is_ok() && links.status().code() != Code::kClosed &&
          in_seconds(kKnockAgainSeconds) < deadline) {
     spdlog::warn("{}; trying again", links.status().message());
     std::this_thread::sleep_for(std::chrono::duration<double>(kKnockAgainSeconds));
-    links = options_.open_links(std::chrono::duration<double>(deadline - Clock::now()).count());
+    links = open(std::chrono::duration<double>(deadline - Clock::now()).count());
   }
-  // A neighbour that does not come is not waited for again.
-  if (!links.is_ok()) return {Code::kRefused, links.status().message()};
+  if (!links.is_ok()) {
+    has_waited_ = true;
+    return links.status();
+  }
   links_ = std::move(links.value());
   trainer_.connect(links_.prev.get(), links_.next.get());
   return Status::ok();
@@ -166,6 +184,7 @@ Status Run::session(const std::string& why) {
   const auto resume = trainer_.greet(saved);
   if (!resume.is_ok()) return resume.status();
   const int64_t from = trainer_.finished_steps();
+  saver_.forget_after(from);
   if (metrics_) {
     if (why.empty() && from == 0) metrics_->go_back(0, {});
     metrics_->log_join(from, why);
@@ -180,6 +199,8 @@ Status Run::session(const std::string& why) {
   } else if (stage_ == 0 && is_unlogged(from)) {
     log({}, trainer_.last_outcome());
   }
+  // Due when the step ended, which was cut short here or elsewhere.
+  if (from > 0 && is_due(from, recipe_.checkpoint.interval, stop) && !has_saved(from)) save();
   // Who was started again keeps nothing yet.
   if (from > 0) {
     const Status status = mirror();
@@ -190,9 +211,7 @@ Status Run::session(const std::string& why) {
     if (!status.is_ok()) return status;
   }
   saver_.wait();
-  const auto steps = saver_.steps();
-  const auto finished = static_cast<uint64_t>(trainer_.finished_steps());
-  if (std::find(steps.begin(), steps.end(), finished) == steps.end()) save();
+  if (!has_saved(trainer_.finished_steps())) save();
   saver_.wait();
   is_finished_ = true;
   const Status parted = trainer_.part();
@@ -319,7 +338,11 @@ math::NamedTensors load_weights(const std::string& path) {
 
 void start_from(const math::NamedTensors& weights, const std::string& from, int stage,
                 Assembly& assembly) {
-  for (const std::string& name : assembly.load(weights)) {
+  math::NamedTensors kept;
+  std::copy_if(weights.begin(), weights.end(), std::back_inserter(kept),
+               [](const auto& named) { return !codec::is_of_run(named.first); });
+  for (const std::string& name : assembly.load(kept)) {
+    if (codec::is_of_run(name)) continue;
     if (name.starts_with("model.") || name.starts_with("lm_head.")) {
       throw UserError(from + " has no " + name + "; give weights of the recipe's model");
     }

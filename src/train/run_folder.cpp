@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <sstream>
 
+#include "base/log.h"
 #include "checkpoint/file.h"
 #include "checkpoint/manifest.h"
 #include "pipeline/trace.h"
@@ -20,7 +21,7 @@ std::string kept_by_a_run(const std::string& differences) {
   std::string kept;
   std::istringstream lines(differences);
   for (std::string line; std::getline(lines, line);) {
-    for (const char* key : {"model.", "data.", "training.seed", "training.sequence_length"}) {
+    for (const char* key : {"model.", "training.seed", "training.sequence_length"}) {
       if (line.starts_with(key)) kept += (kept.empty() ? "" : "\n") + line;
     }
   }
@@ -62,28 +63,54 @@ std::string checkpoint_root(const Recipe& recipe, const std::string& run_folder)
 }
 
 void create_run_folder(const Recipe& recipe, const std::string& folder) {
+  const std::string checkpoints = checkpoint_root(recipe, folder);
+  const bool goes_on = checkpoint::latest_checkpoint(checkpoints).has_value();
   if (fs::exists(fs::path(folder) / "metrics.jsonl")) {
-    throw UserError(folder +
-                    " already holds a run; go on with it by --resume, choose another --run folder "
-                    "or remove it");
+    throw UserError(fmt::format(
+        "{} already holds a run; {}choose another --run folder or remove it", folder,
+        goes_on ? "go on with it by --resume, "
+                : "it has no checkpoint to go on from (checkpoint.interval says how often one is "
+                  "saved); "));
+  }
+  if (goes_on) {
+    throw UserError(checkpoints +
+                    " holds checkpoints of another run, which this one would go on from; choose "
+                    "another checkpoint.folder, or give that run's --run folder and --resume");
   }
   make_run_folder(recipe, folder);
 }
 
 void resume_run_folder(const Recipe& recipe, const std::string& folder) {
-  if (!checkpoint::latest_checkpoint(checkpoint_root(recipe, folder))) {
-    throw UserError("there is no checkpoint to resume from in " + checkpoint_root(recipe, folder) +
-                    "; start the run without --resume");
+  const auto latest = checkpoint::latest_checkpoint(checkpoint_root(recipe, folder));
+  if (!latest) {
+    throw UserError(
+        fmt::format("there is no checkpoint to resume from in {} (checkpoint.interval "
+                    "says how often one is saved); remove {} and start the run without "
+                    "--resume",
+                    checkpoint_root(recipe, folder), folder));
   }
   const std::string there = folder + "/recipe.toml";
   if (fs::exists(there)) {
-    const std::string other = kept_by_a_run(diff(load_recipe(there), recipe));
+    const Recipe before = load_recipe(there);
+    const std::string other = kept_by_a_run(diff(before, recipe));
     if (!other.empty()) {
-      throw UserError(folder + " holds a run of another model or of other data:\n" + other);
+      throw UserError(folder +
+                      " holds a run of another model, seed or length of sequence; give what it "
+                      "has, or start a new run from its weights with --init-from:\n" +
+                      other);
+    }
+    if (before.data.train != recipe.data.train) {
+      spdlog::warn(
+          "the tokens were {} before and are {} now; if they are not the same, the run "
+          "goes on at the same place in other text",
+          before.data.train, recipe.data.train);
     }
   }
-  std::error_code ignored;
-  fs::remove(folder + "/summary.json", ignored);
+  // A run that has come to its end has nothing left to write another from.
+  if (fs::path(*latest).filename() != fmt::format("step-{}", recipe.training.steps)) {
+    std::error_code ignored;
+    fs::remove(folder + "/summary.json", ignored);
+  }
   write_recipe(recipe, folder);
 }
 

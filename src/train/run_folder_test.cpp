@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "train/run_all_for_test.h"
 #include "train/small_run_for_test.h"
 
 namespace mapl::train {
@@ -34,6 +35,43 @@ TEST(RunFolder, IsSharedByStagesOfOneRecipeOnly) {
 TEST(RunFolder, WithoutACheckpointIsNotResumed) {
   const SmallRun small;
   EXPECT_THROW(resume_run_folder(small.recipe(), small.folder() + "/run"), UserError);
+}
+
+// A new run would go on from them: they are found by their place, not by who wrote them.
+TEST(RunFolder, ThatSavesWhereAnotherRunHasSavedIsRefused) {
+  const SmallRun small;
+  const Recipe recipe = small.recipe({"checkpoint.folder=\"" + small.folder() + "/saved\""});
+  ASSERT_TRUE(run_all(recipe, small.folder() + "/first").is_ok());
+  EXPECT_THROW(create_run_folder(recipe, small.folder() + "/second"), UserError);
+}
+
+TEST(RunFolder, OfAFinishedRunKeepsItsSummary) {
+  const SmallRun small;
+  const std::string folder = small.folder() + "/run";
+  ASSERT_TRUE(run_all(small.recipe(), folder).is_ok());
+  resume_run_folder(small.recipe(), folder);
+  EXPECT_TRUE(std::filesystem::exists(folder + "/summary.json"));
+  resume_run_folder(small.recipe({"training.steps=7"}), folder);
+  EXPECT_FALSE(std::filesystem::exists(folder + "/summary.json"));
+}
+
+TEST(RunFolder, SaysWhatCanBeDoneAndNotWhatCannot) {
+  const SmallRun small;
+  const std::string folder = small.folder() + "/run";
+  const auto advice = [&] {
+    try {
+      create_run_folder(small.recipe(), folder);
+    } catch (const UserError& error) {
+      return std::string(error.what());
+    }
+    return std::string();
+  };
+  create_run_folder(small.recipe(), folder);
+  std::ofstream(folder + "/metrics.jsonl") << "{}\n";
+  EXPECT_EQ(advice().find("--resume"), std::string::npos) << advice();
+  std::filesystem::remove(folder + "/metrics.jsonl");
+  ASSERT_TRUE(run_all(small.recipe(), folder).is_ok());
+  EXPECT_NE(advice().find("--resume"), std::string::npos) << advice();
 }
 
 }  // namespace

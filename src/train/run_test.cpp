@@ -7,25 +7,15 @@
 
 #include "base/log.h"
 #include "checkpoint/manifest.h"
-#include "link/cut_link_for_test.h"
 #include "train/evaluate.h"
-#include "train/run_folder.h"
+#include "train/run_all_for_test.h"
 #include "train/same_run_for_test.h"
 #include "train/small_run_for_test.h"
-#include "train/stage_group.h"
 
 namespace mapl::train {
 namespace {
 
 namespace fs = std::filesystem;
-
-Status run_all(const Recipe& recipe, const std::string& folder, std::stop_token stop = {}) {
-  create_run_folder(recipe, folder);
-  StageGroup group(recipe);
-  return group.run([&](int stage, Assembly& assembly, Trainer& trainer) {
-    return run_stage(recipe, stage, assembly, trainer, {.folder = folder, .stop = stop});
-  });
-}
 
 nlohmann::json summary_of(const std::string& folder) {
   return nlohmann::json::parse(std::ifstream(folder + "/summary.json"));
@@ -96,8 +86,8 @@ TEST(Run, CountsWhatCrossesToTheByte) {
   EXPECT_EQ(summary["token_id_bytes"], messages * ((2 * 9 * 7 + 7) / 8));
   const int64_t votes = 3 * 32 + (1 + 2 + 3) * 120;
   EXPECT_EQ(summary["sync_bytes"], steps * (votes + boundaries * (24 + 2 * d * rank * 4)) +
-                                       boundaries * (d * rank * 4 + 8 + 40));  // the start
-  EXPECT_EQ(summary["header_bytes"], 48 * (2 * messages + boundaries * (steps * 4 + 3)));
+                                       boundaries * (d * rank * 4 + 8 + 8 + 40));  // the start
+  EXPECT_EQ(summary["header_bytes"], 48 * (2 * messages + boundaries * (steps * 4 + 4)));
   const double full = 2.0 * boundaries * steps * 64 * d * 2;
   const double all = summary["activation_bytes"].get<double>() +
                      summary["gradient_bytes"].get<double>() +
@@ -107,10 +97,7 @@ TEST(Run, CountsWhatCrossesToTheByte) {
 }
 
 // The least share of the energy that any boundary keeps at any step of a run.
-double least_energy_kept(const std::vector<std::string>& overrides) {
-  const SmallRun small;
-  const std::string folder = small.folder() + "/run";
-  EXPECT_TRUE(run_all(small.recipe(overrides), folder).is_ok());
+double least_energy_in(const std::string& folder) {
   double least = 1;
   for (const auto& line : json_lines(folder + "/metrics.jsonl")) {
     for (const char* key : {"energy_kept_0", "energy_kept_1", "energy_kept_2"}) {
@@ -118,6 +105,13 @@ double least_energy_kept(const std::vector<std::string>& overrides) {
     }
   }
   return least;
+}
+
+double least_energy_kept(const std::vector<std::string>& overrides) {
+  const SmallRun small;
+  const std::string folder = small.folder() + "/run";
+  EXPECT_TRUE(run_all(small.recipe(overrides), folder).is_ok());
+  return least_energy_in(folder);
 }
 
 // All that crosses lies in the subspace, after any number of steps; float32 sums of 16 terms.
@@ -196,6 +190,90 @@ TEST(Run, WeightsStartARunAtAnyNumberOfStages) {
   }
 }
 
+// The last checkpoint of a run of half as many steps, gone on with.
+std::string resumed(const SmallRun& small, const std::string& name, std::vector<std::string> sets,
+                    const std::vector<std::string>& changed = {}) {
+  const std::string folder = small.folder() + "/" + name;
+  std::vector<std::string> half = sets;
+  half.push_back("training.steps=3");
+  EXPECT_TRUE(run_all(small.recipe(half), folder).is_ok());
+  sets.insert(sets.end(), changed.begin(), changed.end());
+  const Recipe recipe = small.recipe(sets);
+  resume_run_folder(recipe, folder);
+  const Status status = run_there(recipe, folder);
+  EXPECT_TRUE(status.is_ok()) << status.to_string();
+  return folder;
+}
+
+TEST(Run, WhatWasResumedIsWhatDidNotStop) {
+  const SmallRun small;
+  for (const char* method : {"mapl", "ssn", "reparam-ssn", "resbm", "mapl-vq", "free"}) {
+    const std::vector<std::string> sets = {std::string("boundary.method=") + method,
+                                           "training.decay=\"none\"",
+                                           "validation.interval=3",
+                                           "boundary.rvq_warmup_steps=2",
+                                           "boundary.rvq_group_size=2",
+                                           "boundary.rvq_entries=8"};
+    const std::string expected = small.folder() + "/whole-" + method;
+    ASSERT_TRUE(run_all(small.recipe(sets), expected).is_ok());
+    EXPECT_EQ(difference(resumed(small, method, sets), expected), "") << method;
+    // And evaluated as it was trained.
+    EXPECT_EQ(evaluate(small.recipe(sets), load_weights(expected), expected).loss,
+              summary_of(expected)["validation_loss"].get<double>())
+        << method;
+  }
+}
+
+// What the old boundary announced at the end of its last step is no concern of the new one.
+TEST(Run, GoesOnWithAnotherMethodAtTheBoundary) {
+  const SmallRun small;
+  const std::string folder =
+      resumed(small, "run", {"boundary.method=mapl"}, {"boundary.method=uncompressed"});
+  EXPECT_EQ(json_lines(folder + "/metrics.jsonl").size(), 6u);
+}
+
+// From weights that were held in the subspace of another seed, in that subspace.
+TEST(Run, WeightsOfASubspaceGoOnUnderAnotherSeed) {
+  const SmallRun small;
+  const std::string folder = small.folder() + "/run", other = small.folder() + "/other";
+  const std::vector<std::string> ssn = {"boundary.method=ssn"};
+  ASSERT_TRUE(run_all(small.recipe(ssn), folder).is_ok());
+  const Recipe again = small.recipe({"boundary.method=ssn", "training.seed=5", "training.steps=1",
+                                     "training.init_from=\"" + folder + "\"", "optimizer.muon_lr=0",
+                                     "optimizer.adamw_lr=0"});
+  ASSERT_TRUE(run_all(again, other).is_ok());
+  // Nothing has moved, and nothing was lost but roundings.
+  EXPECT_NEAR(summary_of(other)["validation_loss"].get<double>(),
+              summary_of(folder)["validation_loss"].get<double>(), 1e-5);
+  EXPECT_GT(least_energy_in(other), 1 - 1e-5);
+  // Bases of boundaries that each learned their own are no subspace.
+  const std::string mapl = small.folder() + "/mapl";
+  ASSERT_TRUE(run_all(small.recipe(), mapl).is_ok());
+  EXPECT_THROW(
+      (void)run_all(small.recipe({"boundary.method=ssn", "training.init_from=\"" + mapl + "\""}),
+                    small.folder() + "/mixed"),
+      UserError);
+}
+
+// What a run has gathered to start its basis again from is not its weights'.
+TEST(Run, ARunFromWeightsStartsItsBasisAgainInItsOwnTime) {
+  const SmallRun small;
+  const std::string folder = small.folder() + "/run";
+  const Recipe recipe = small.recipe({"boundary.basis_restart=2"});
+  ASSERT_TRUE(run_all(recipe, folder).is_ok());
+  const auto weights = load_weights(folder);
+  const auto restarted = [](const math::NamedTensors& tensors) {
+    for (const auto& [name, value] : tensors) {
+      if (name.ends_with("sender.restarted")) return value.item<int64_t>();
+    }
+    return int64_t{-1};
+  };
+  EXPECT_EQ(restarted(weights), 1);
+  Assembly assembly(recipe, 0);
+  start_from(weights, folder, 0, assembly);
+  EXPECT_EQ(restarted(assembly.state()), 0);
+}
+
 TEST(Run, WeightsOfAnotherModelAreRefused) {
   const SmallRun small;
   const std::string folder = small.folder() + "/run";
@@ -205,97 +283,6 @@ TEST(Run, WeightsOfAnotherModelAreRefused) {
   EXPECT_THROW(evaluate(small.recipe({"model.num_hidden_layers=9"}), load_weights(folder), folder),
                UserError);
   EXPECT_THROW((void)load_weights(small.folder() + "/nothing"), UserError);
-}
-
-// What happens to a run when stage 0's decision on a step leaves: its link breaks.
-struct Breach {
-  uint64_t step = 0;
-  int num_refusals = 0;     // stage 0 is so often refused before it is let in again
-  std::string new_machine;  // stage 1 is lost with all it had, and begins anew in this folder
-};
-
-Status broken_run(Recipe recipe, const std::string& folder, Breach breach) {
-  const LocalEndpoints endpoints(4);
-  recipe.link.stages = endpoints.peers();
-  create_run_folder(recipe, folder);
-  link::ZmqContext context;
-  bool is_broken = false;
-  StageGroup group(recipe);
-  const Status status = group.run([&](int stage, Assembly& assembly, Trainer& trainer) {
-    bool is_lost = false;
-    const auto open = [&](double seconds) -> Result<StageLinks> {
-      if (is_lost) return Status(Code::kRefused, "lost");
-      is_lost = stage == 1 && !breach.new_machine.empty();
-      if (stage == 0 && is_broken && breach.num_refusals-- > 0) {
-        return Status(Code::kRefused, "altered");
-      }
-      auto links =
-          open_links(recipe, stage, limits_of(recipe, assembly), context, {.seconds = seconds});
-      if (stage == 0 && links.is_ok()) {
-        auto& next = links.value().next;
-        next = std::make_unique<link::CutLink>(std::move(next), [&](const link::Frame& frame) {
-          const bool breaks = !is_broken && frame.header.kind == link::Kind::kCommit &&
-                              frame.header.step == breach.step;
-          is_broken |= breaks;
-          return breaks;
-        });
-      }
-      return links;
-    };
-    const Status ended =
-        run_stage(recipe, stage, assembly, trainer, {.folder = folder, .open_links = open});
-    if (!is_lost) return ended;
-    is_lost = false;
-    fs::create_directories(breach.new_machine);
-    Assembly fresh(recipe, stage);
-    Trainer anew(recipe, stage, fresh);
-    const auto open_again = [&](double seconds) {
-      return open_links(recipe, stage, limits_of(recipe, fresh), context, {.seconds = seconds});
-    };
-    return run_stage(recipe, stage, fresh, anew,
-                     {.folder = breach.new_machine, .open_links = open_again});
-  });
-  EXPECT_TRUE(is_broken);
-  return status;
-}
-
-// The others had not heard of it, and it counts all the same: it must be in the metrics too.
-TEST(Run, ADecisionThatDidNotLeaveIsLogged) {
-  const SmallRun small;
-  const std::string expected = small.folder() + "/expected";
-  const Recipe recipe = small.recipe({"validation.interval=3", "link.rejoin_seconds=20"});
-  ASSERT_TRUE(run_all(recipe, expected).is_ok());
-  for (const uint64_t step : {1, 2, 5}) {  // validated after the second and the third of these
-    const std::string folder = small.folder() + "/broken-" + std::to_string(step);
-    const Status status = broken_run(recipe, folder, {.step = step});
-    ASSERT_TRUE(status.is_ok()) << status.to_string();
-    EXPECT_EQ(difference(folder, expected), "") << "step " << step;
-  }
-}
-
-// The keys were right before: it is somebody on the way who alters the handshake.
-TEST(Run, ARefusalAfterTheStartIsNotTheEnd) {
-  const SmallRun small;
-  const Status status = broken_run(small.recipe({"link.rejoin_seconds=20"}),
-                                   small.folder() + "/run", {.step = 2, .num_refusals = 2});
-  EXPECT_TRUE(status.is_ok()) << status.to_string();
-}
-
-TEST(Run, AStageWithoutItsDiskGoesOnFromItsNeighboursMemory) {
-  const SmallRun small;
-  const std::string expected = small.folder() + "/expected", folder = small.folder() + "/run";
-  // All stages save into one folder at the end, and none before.
-  const auto recipe = [&](const std::string& root) {
-    return small.recipe({"validation.interval=3", "link.rejoin_seconds=20",
-                         "checkpoint.folder=\"" + root + "/checkpoints\"",
-                         "checkpoint.mirror_interval=1"});
-  };
-  ASSERT_TRUE(run_all(recipe(expected), expected).is_ok());
-  const Status status =
-      broken_run(recipe(folder), folder, {.step = 4, .new_machine = small.folder() + "/elsewhere"});
-  ASSERT_TRUE(status.is_ok()) << status.to_string();
-  EXPECT_EQ(difference(folder, expected), "");
-  EXPECT_EQ(json_lines(folder + "/events.jsonl").back()["step"], 4);
 }
 
 }  // namespace

@@ -35,10 +35,15 @@ void Saver::save(int64_t step, const checkpoint::NamedTensors& tensors) {
   writing_ = std::async(std::launch::async, [this, step, copy = std::move(copy)] {
     stay_behind();
     const int64_t keep = options_.keep_latest_k;
-    if (keep > 0) checkpoint::prune(options_.root, options_.stage, keep);
+    if (keep > 0) checkpoint::prune(options_.root, options_.stage, step, keep);
     checkpoint::save_stage(options_.root, step, options_.stage, options_.num_stages, copy,
                            options_.metadata);
   });
+}
+
+void Saver::forget_after(int64_t step) {
+  wait();
+  checkpoint::set_aside_after(options_.root, options_.stage, step);
 }
 
 void Saver::wait() {

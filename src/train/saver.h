@@ -35,6 +35,8 @@ class Saver {
 
   // Numbers of steps that this stage can be restored to, but for those that turned out damaged.
   std::vector<uint64_t> steps() const;
+  // The run goes on from `step`: what this stage has of later ones is of another future.
+  void forget_after(int64_t step);
   // Reads one of them, all of it checked.
   //   returns  kIo when it is damaged: it is not among steps() again
   Result<checkpoint::NamedTensors> load(uint64_t step);

@@ -47,6 +47,15 @@ uint64_t payload_limit(const Recipe& recipe, End& end) {
   return std::max<uint64_t>(step, mirrors ? pipeline::kStatePieceBytes : 0);
 }
 
+// Files from elsewhere are read as hostile.
+void require(const std::string& name, const at::Tensor& value, at::ScalarType type, int64_t count) {
+  if (value.scalar_type() == type && value.numel() == count && value.is_contiguous()) return;
+  throw UserError(
+      fmt::format("{} in the checkpoint is not {} numbers of type {}; it was not saved "
+                  "by mapl, or was altered since",
+                  name, count, c10::toString(type)));
+}
+
 }  // namespace
 
 Trainer::Trainer(const Recipe& recipe, int stage, Assembly& assembly, pipeline::Trace* trace)
@@ -83,12 +92,21 @@ Trainer::Trainer(const Recipe& recipe, int stage, Assembly& assembly, pipeline::
                             .stages[static_cast<size_t>(stage)];
 }
 
-void Trainer::connect(link::Link* prev, link::Link* next) {
+void Trainer::disconnect() {
   // In the order of use: each holds references to those after it.
   step_.reset();
   worker_.reset();
   prev_.reset();
   next_.reset();
+  if (mirror_) mirror_->connect(nullptr, nullptr);
+  prev_channel_.reset();
+  next_channel_.reset();
+  prev_link_ = nullptr;
+  next_link_ = nullptr;
+}
+
+void Trainer::connect(link::Link* prev, link::Link* next) {
+  disconnect();
   prev_link_ = prev;
   next_link_ = next;
   if (prev != nullptr) {
@@ -134,22 +152,24 @@ Result<pipeline::Resume> Trainer::greet(const Saved& saved) {
       const pipeline::Steps mirrored = mirror_->steps();
       offers.insert(offers.end(), mirrored.begin(), mirrored.end());
     }
-    auto agreed = agree(prev_ ? &*prev_channel_ : nullptr, next_ ? &*next_channel_ : nullptr,
-                        std::move(offers), [&](uint64_t finished) -> pipeline::Resume {
-                          return {.finished = finished,
-                                  .validates = saved.validates && saved.validates(finished),
-                                  .commit = transaction_.commit};
-                        });
-    if (!agreed.is_ok()) return agreed;
-    const uint64_t finished = agreed.value().finished;
+    pipeline::Channel* prev = prev_ ? &*prev_channel_ : nullptr;
+    pipeline::Channel* next = next_ ? &*next_channel_ : nullptr;
+    const auto agreed = pipeline::agree(prev, next, std::move(offers));
+    if (!agreed.is_ok()) return agreed.status();
+    const uint64_t finished = agreed.value();
     const Status brought = bring_to(finished, saved);
     if (!brought.is_ok()) return brought;
+    auto resume = pipeline::pass_on(prev, next, finished,
+                                    {.finished = finished,
+                                     .validates = saved.validates && saved.validates(finished),
+                                     .commit = transaction_.commit});
+    if (!resume.is_ok()) return resume;
     const Status settled =
-        step_->settle(finished, agreed.value().commit,
+        step_->settle(finished, resume.value().commit,
                       finished > 0 ? lr_factor(static_cast<int64_t>(finished) - 1) : 0);
     if (!settled.is_ok()) return settled;
     const Status shared = finished == 0 ? share_bases() : Status::ok();
-    return shared.is_ok() ? agreed : shared;
+    return shared.is_ok() ? resume : shared;
   }();
   if (!resume.is_ok()) {
     const Status located = resume.status().in(fmt::format("stage {}", stage_));
@@ -176,9 +196,8 @@ Status Trainer::mirror(Bytes state) {
 }
 
 Status Trainer::part() {
-  return agree(prev_ ? &*prev_channel_ : nullptr, next_ ? &*next_channel_ : nullptr,
-               {transaction_.finished},
-               [&](uint64_t finished) -> pipeline::Resume { return {.finished = finished}; })
+  return pipeline::agree(prev_ ? &*prev_channel_ : nullptr, next_ ? &*next_channel_ : nullptr,
+                         {transaction_.finished})
       .status();
 }
 
@@ -275,15 +294,25 @@ void Trainer::load_state(const math::NamedTensors& state, int64_t finished_steps
   data_start_step_ = finished_steps;
   for (const auto& [name, value] : state) {
     if (name == own("commit")) {
+      require(name, value, at::kDouble, 2);
       const auto* numbers = value.data_ptr<double>();
       transaction_.commit = {.squared_norm = numbers[0], .loss = numbers[1]};
     } else if (name == own("sync")) {
       const auto* bytes = static_cast<const std::byte*>(value.data_ptr());
-      transaction_.sync.assign(bytes, bytes + value.nbytes());
+      // Of a run with another codec it says nothing: all stages have its outcome from their disks.
+      if (static_cast<int64_t>(value.nbytes()) <= largest_sync()) {
+        transaction_.sync.assign(bytes, bytes + value.nbytes());
+      }
     } else if (name == kDataPosition) {
-      data_start_ = static_cast<uint64_t>(value.item<int64_t>());
+      require(name, value, at::kLong, 1);
+      data_start_ = static_cast<uint64_t>(std::max<int64_t>(value.item<int64_t>(), 0));
     }
   }
+}
+
+int64_t Trainer::largest_sync() {
+  const codec::SenderEnd* end = assembly_.next_end();
+  return end == nullptr ? 0 : end->basis_bytes() + end->activation().most_announced_bytes();
 }
 
 void Trainer::start_afresh() {

@@ -31,8 +31,9 @@ class Trainer {
   Trainer(const Recipe& recipe, int stage, Assembly& assembly, pipeline::Trace* trace = nullptr);
 
   // Links to work over, at the start and again when they were re-made; null at the ends of the
-  // pipeline. REQUIRES: they outlive the trainer or the next call.
+  // pipeline. REQUIRES: they outlive the trainer or the next call of either.
   void connect(link::Link* prev, link::Link* next);
+  void disconnect();
 
   // Checks with both neighbours that they run the same thing, and agrees with all stages on the
   // step to go on from. From the start, both ends of each boundary take the sender's basis.
@@ -80,6 +81,7 @@ class Trainer {
   Status say_hello();
   Status bring_to(uint64_t finished, const Saved& saved);
   Status share_bases();
+  int64_t largest_sync();  // bytes that the stage's sender may announce at the end of a step
   uint64_t data_position(int64_t step) const;  // where the step begins in the training data
   std::string own(const char* what) const;     // "stage.2.commit"
 

@@ -1,6 +1,7 @@
 #include "train/trainer.h"
 
 #include <gtest/gtest.h>
+#include <torch/torch.h>
 
 #include "train/small_run_for_test.h"
 #include "train/stage_group.h"
@@ -49,6 +50,26 @@ TEST(Trainer, NeighboursWithAnotherRecipeAreRefused) {
     EXPECT_NE(status.message().find("recipe"), std::string::npos) << status.message();
   }
   EXPECT_EQ(heard.code(), Code::kRefused) << heard.to_string();
+}
+
+// Of a file that somebody made: numbers that are not there are not read.
+TEST(Trainer, ACheckpointWithTooFewNumbersIsRefused) {
+  const SmallRun small;
+  const Recipe recipe = small.recipe({"pipeline.stages=1"});
+  Assembly assembly(recipe, 0);
+  Trainer trainer(recipe, 0, assembly);
+  const math::NamedTensors good = trainer.state();
+  trainer.load_state(good, 0);
+  for (const char* name : {"stage.0.commit", "data.position"}) {
+    for (const at::Tensor& bad :
+         {torch::zeros({0}, torch::kDouble), torch::zeros({1}, torch::kFloat)}) {
+      math::NamedTensors altered = good;
+      for (auto& [key, value] : altered) {
+        if (key == name) value = bad;
+      }
+      EXPECT_THROW(trainer.load_state(altered, 0), UserError) << name;
+    }
+  }
 }
 
 }  // namespace

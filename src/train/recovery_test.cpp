@@ -1,0 +1,206 @@
+// Runs whose links break and whose stages die, in one process; tests/chaos does it with real ones.
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <filesystem>
+#include <thread>
+
+#include "link/cut_link_for_test.h"
+#include "train/run_all_for_test.h"
+#include "train/same_run_for_test.h"
+#include "train/small_run_for_test.h"
+
+namespace mapl::train {
+namespace {
+
+namespace fs = std::filesystem;
+
+// What happens to a run when stage 0's decision on a step leaves: its link breaks.
+struct Breach {
+  uint64_t step = 0;
+  int num_refusals = 0;     // stage 0 is so often refused before it is let in again
+  int num_throws = 0;       // and stage 1 finds its port taken
+  std::string new_machine;  // stage 1 is lost with all it had, and begins anew in this folder
+};
+
+Status broken_run(Recipe recipe, const std::string& folder, Breach breach) {
+  const LocalEndpoints endpoints(4);
+  recipe.link.stages = endpoints.peers();
+  create_run_folder(recipe, folder);
+  link::ZmqContext context;
+  std::atomic<bool> is_broken = false;
+  StageGroup group(recipe);
+  const Status status = group.run([&](int stage, Assembly& assembly, Trainer& trainer) {
+    bool is_lost = false;
+    const auto open = [&](double seconds) -> Result<StageLinks> {
+      if (is_lost) return Status(Code::kRefused, "lost");
+      is_lost = stage == 1 && !breach.new_machine.empty();
+      if (stage == 0 && is_broken && breach.num_refusals-- > 0) {
+        return Status(Code::kRefused, "altered");
+      }
+      if (stage == 1 && is_broken && breach.num_throws-- > 0) throw UserError("in use");
+      auto links =
+          open_links(recipe, stage, limits_of(recipe, assembly), context, {.seconds = seconds});
+      if (stage == 0 && links.is_ok()) {
+        auto& next = links.value().next;
+        next = std::make_unique<link::CutLink>(std::move(next), [&](const link::Frame& frame) {
+          const bool breaks = !is_broken && frame.header.kind == link::Kind::kCommit &&
+                              frame.header.step == breach.step;
+          if (breaks) is_broken = true;
+          return breaks;
+        });
+      }
+      return links;
+    };
+    const Status ended =
+        run_stage(recipe, stage, assembly, trainer, {.folder = folder, .open_links = open});
+    if (!is_lost) return ended;
+    is_lost = false;
+    fs::create_directories(breach.new_machine);
+    Assembly fresh(recipe, stage);
+    Trainer anew(recipe, stage, fresh);
+    const auto open_again = [&](double seconds) {
+      return open_links(recipe, stage, limits_of(recipe, fresh), context, {.seconds = seconds});
+    };
+    return run_stage(recipe, stage, fresh, anew,
+                     {.folder = breach.new_machine, .open_links = open_again});
+  });
+  EXPECT_TRUE(is_broken);
+  return status;
+}
+
+// The others had not heard of it, and it counts all the same: it must be in the metrics too.
+TEST(Recovery, ADecisionThatDidNotLeaveIsLogged) {
+  const SmallRun small;
+  const std::string expected = small.folder() + "/expected";
+  const Recipe recipe = small.recipe({"validation.interval=3", "link.rejoin_seconds=20"});
+  ASSERT_TRUE(run_all(recipe, expected).is_ok());
+  for (const uint64_t step : {1, 2, 5}) {  // validated after the second and the third of these
+    const std::string folder = small.folder() + "/broken-" + std::to_string(step);
+    const Status status = broken_run(recipe, folder, {.step = step});
+    ASSERT_TRUE(status.is_ok()) << status.to_string();
+    EXPECT_EQ(difference(folder, expected), "") << "step " << step;
+  }
+}
+
+// The keys were right before: it is somebody on the way who alters the handshake.
+TEST(Recovery, ARefusalAfterTheStartIsNotTheEnd) {
+  const SmallRun small;
+  const Status status = broken_run(small.recipe({"link.rejoin_seconds=20"}),
+                                   small.folder() + "/run", {.step = 2, .num_refusals = 2});
+  EXPECT_TRUE(status.is_ok()) << status.to_string();
+}
+
+// A port that is taken for a moment.
+TEST(Recovery, LinksThatCannotBeMadeAtOnceAreTriedAgain) {
+  const SmallRun small;
+  const std::string expected = small.folder() + "/expected", folder = small.folder() + "/run";
+  const Recipe recipe = small.recipe({"link.rejoin_seconds=20"});
+  ASSERT_TRUE(run_all(recipe, expected).is_ok());
+  const Status status = broken_run(recipe, folder, {.step = 2, .num_throws = 2});
+  EXPECT_TRUE(status.is_ok()) << status.to_string();
+  EXPECT_EQ(difference(folder, expected), "");
+}
+
+// A step that ended with a recovery is saved all the same.
+TEST(Recovery, AStepThatWasCutShortIsInACheckpointToo) {
+  const SmallRun small;
+  const std::string folder = small.folder() + "/run";
+  const Status status = broken_run(
+      small.recipe({"link.rejoin_seconds=20", "checkpoint.interval=4"}), folder, {.step = 3});
+  ASSERT_TRUE(status.is_ok()) << status.to_string();
+  for (int stage = 0; stage < 4; ++stage) {
+    EXPECT_TRUE(fs::exists(fmt::format("{}/checkpoints/step-4/stage-{}.json", folder, stage)));
+  }
+}
+
+// From the decision on nothing of stage 0 reaches the others, though it does not know; the link
+// breaks when `until` says so.
+class MuteLink : public link::Link {
+ public:
+  MuteLink(std::unique_ptr<Link> inner, uint64_t step, std::function<bool()> until)
+      : inner_(std::move(inner)), step_(step), until_(std::move(until)) {}
+
+  Status send(link::Frame frame, Deadline deadline) override {
+    is_mute_ |= frame.header.kind == link::Kind::kCommit && frame.header.step == step_;
+    return is_mute_ ? Status::ok() : inner_->send(std::move(frame), deadline);
+  }
+  Result<link::Frame> recv(Deadline deadline) override {
+    if (!is_mute_) return inner_->recv(deadline);
+    while (!until_()) std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    inner_->close();
+    return Status(Code::kPeerLost, "the connection broke");
+  }
+  Status health() override { return inner_->health(); }
+  Status flush(Deadline deadline) override { return inner_->flush(deadline); }
+  void close() noexcept override { inner_->close(); }
+
+ private:
+  std::unique_ptr<Link> inner_;
+  uint64_t step_;
+  std::function<bool()> until_;
+  bool is_mute_ = false;
+};
+
+// The others have voted and wait; stage 0 has decided, saved and died. What it had decided, the
+// norm of all gradients with it, is on its disk alone.
+TEST(Recovery, ADecisionIsKnownAgainToAStageZeroThatWasStartedAgain) {
+  const SmallRun small;
+  const std::string expected = small.folder() + "/expected", folder = small.folder() + "/run";
+  Recipe recipe =
+      small.recipe({"training.max_norm=0.1", "checkpoint.interval=3", "link.rejoin_seconds=20"});
+  ASSERT_TRUE(run_all(recipe, expected).is_ok());
+
+  const LocalEndpoints endpoints(4);
+  recipe.link.stages = endpoints.peers();
+  create_run_folder(recipe, folder);
+  link::ZmqContext context;
+  StageGroup group(recipe);
+  const Status status = group.run([&](int stage, Assembly& assembly, Trainer& trainer) {
+    const auto open = [&](double seconds) {
+      return open_links(recipe, stage, limits_of(recipe, assembly), context, {.seconds = seconds});
+    };
+    if (stage > 0) {
+      return run_stage(recipe, stage, assembly, trainer, {.folder = folder, .open_links = open});
+    }
+    bool is_dead = false;
+    const auto open_once = [&](double seconds) -> Result<StageLinks> {
+      if (is_dead) return Status(Code::kRefused, "dead");
+      is_dead = true;
+      auto links = open(seconds);
+      auto& next = links.value().next;
+      next = std::make_unique<MuteLink>(std::move(next), /*step=*/2, [&] {
+        return fs::exists(folder + "/checkpoints/step-3/stage-0.json");
+      });
+      return links;
+    };
+    (void)run_stage(recipe, stage, assembly, trainer, {.folder = folder, .open_links = open_once});
+    Assembly fresh(recipe, stage);
+    Trainer anew(recipe, stage, fresh);
+    return run_stage(recipe, stage, fresh, anew, {.folder = folder, .open_links = open});
+  });
+  ASSERT_TRUE(status.is_ok()) << status.to_string();
+  EXPECT_EQ(difference(folder, expected), "");
+  EXPECT_EQ(json_lines(folder + "/events.jsonl").back()["step"], 3);
+}
+
+TEST(Recovery, AStageWithoutItsDiskGoesOnFromItsNeighboursMemory) {
+  const SmallRun small;
+  const std::string expected = small.folder() + "/expected", folder = small.folder() + "/run";
+  // All stages save into one folder at the end, and none before.
+  const auto recipe = [&](const std::string& root) {
+    return small.recipe({"validation.interval=3", "link.rejoin_seconds=20",
+                         "checkpoint.folder=\"" + root + "/checkpoints\"",
+                         "checkpoint.mirror_interval=1"});
+  };
+  ASSERT_TRUE(run_all(recipe(expected), expected).is_ok());
+  const Status status =
+      broken_run(recipe(folder), folder, {.step = 4, .new_machine = small.folder() + "/elsewhere"});
+  ASSERT_TRUE(status.is_ok()) << status.to_string();
+  EXPECT_EQ(difference(folder, expected), "");
+  EXPECT_EQ(json_lines(folder + "/events.jsonl").back()["step"], 4);
+}
+
+}  // namespace
+}  // namespace mapl::train
