@@ -68,7 +68,8 @@ class UserError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// A failure of the world that ends the run, on its way to main: exit code 1.
+// A failure of the world that ends the run, on its way to main: exit code 3 when the same would
+// happen again, else 1.
 class RunError : public std::runtime_error {
  public:
   explicit RunError(Status status)

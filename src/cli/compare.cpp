@@ -74,7 +74,7 @@ train::ChildProcess process_of(const Task& task, const Options& options) {
   }
   if (options.jobs > 1) child.arguments.push_back("--quiet");
   const std::string checkpoints = train::checkpoint_root(task.recipe, task.folder);
-  if (checkpoint::latest_checkpoint(checkpoints)) {
+  if (fs::exists(task.folder) && checkpoint::latest_checkpoint(checkpoints)) {
     child.arguments.push_back("--resume");
   } else {
     fs::remove_all(task.folder);
@@ -82,13 +82,28 @@ train::ChildProcess process_of(const Task& task, const Options& options) {
   return child;
 }
 
-int run_all(const std::vector<Task>& tasks, const Options& options, std::stop_token stop) {
-  std::vector<train::ChildProcess> batch;
+struct Failed {
+  const Task* task;
+  int exit_code;
+};
+
+// Runs what is not done. WHY on after a failure: one method that diverges must not hide the others.
+//   failed   those that came to no end
+//   returns  false when the user interrupted
+bool run_all(const std::vector<Task>& tasks, const Options& options, std::stop_token stop,
+             std::vector<Failed>& failed) {
+  std::vector<const Task*> batch;
   const auto run_batch = [&] {
+    std::vector<train::ChildProcess> children;
+    for (const Task* task : batch) children.push_back(process_of(*task, options));
     const int code =
-        batch.empty() ? 0 : train::supervise(batch, stop, /*grace_seconds=*/1e9).exit_code;
+        batch.empty() ? 0 : train::supervise(children, stop, /*grace_seconds=*/1e9).exit_code;
+    if (stop.stop_requested()) return false;
+    for (const Task* task : batch) {
+      if (!is_done(*task)) failed.push_back({task, code});
+    }
     batch.clear();
-    return stop.stop_requested() && code == 0 ? 130 : code;
+    return true;
   };
   for (const Task& task : tasks) {
     if (is_done(task)) {
@@ -98,9 +113,8 @@ int run_all(const std::vector<Task>& tasks, const Options& options, std::stop_to
     fs::create_directories(fs::path(task.folder).parent_path());
     fmt::print("{}\n", task.title);
     std::fflush(stdout);
-    batch.push_back(process_of(task, options));
-    if (batch.size() < static_cast<size_t>(options.jobs)) continue;
-    if (const int code = run_batch(); code != 0) return code;
+    batch.push_back(&task);
+    if (batch.size() == static_cast<size_t>(options.jobs) && !run_batch()) return false;
   }
   return run_batch();
 }
@@ -122,22 +136,28 @@ int compare(const Options& options, std::stop_token stop) {
       }
     }
   }
-  if (const int code = run_all(tasks, options, stop); code != 0) return code;
+  const auto seeds = static_cast<size_t>(options.seeds);
+  std::vector<Failed> failed;
+  if (!run_all(tasks, options, stop, failed)) return 130;
 
   std::vector<report::Arm> results;
-  for (size_t i = 0; i < tasks.size(); i += static_cast<size_t>(options.seeds)) {
-    report::Arm arm{.name = arms[results.size()].name,
-                    .parameters = train::count_parameters(tasks[i].recipe),
-                    .runs = {}};
-    for (int seed = 0; seed < options.seeds; ++seed) {
-      arm.runs.push_back(report::read_run(tasks[i + static_cast<size_t>(seed)].folder));
+  for (size_t a = 0; a < arms.size(); ++a) {
+    report::Arm arm{.name = arms[a].name, .parameters = 0, .runs = {}};
+    for (size_t i = a * seeds; i < (a + 1) * seeds; ++i) {
+      arm.parameters = train::count_parameters(tasks[i].recipe);
+      if (is_done(tasks[i])) arm.runs.push_back(report::read_run(tasks[i].folder));
     }
-    results.push_back(std::move(arm));
+    if (!arm.runs.empty()) results.push_back(std::move(arm));
   }
-  const std::string table = report::comparison_table(results, {.fraction = options.fraction});
-  std::ofstream(options.out + "/comparison.md") << table;
-  fmt::print("\n{}\nalso in {}/comparison.md\n", table, options.out);
-  return 0;
+  std::string page;
+  if (!results.empty()) page = report::comparison_table(results, {.fraction = options.fraction});
+  for (const Failed& one : failed) {
+    page += fmt::format("\nfailed: {} (exit code {}); what happened: {}/post_mortem.md\n",
+                        one.task->title, one.exit_code, one.task->folder);
+  }
+  std::ofstream(options.out + "/comparison.md") << page;
+  fmt::print("\n{}\nalso in {}/comparison.md\n", page, options.out);
+  return failed.empty() ? 0 : 1;
 }
 
 }  // namespace

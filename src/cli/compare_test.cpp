@@ -61,6 +61,18 @@ TEST(Compare, GoesOnWithARunThatDidNotEnd) {
   EXPECT_EQ(train::json_lines(whole + "/metrics.jsonl").at(3), lines.at(3));
 }
 
+// The order of the arms is that of the command: the one that fails comes first.
+TEST(Compare, AMethodThatFailsDoesNotHideTheOthers) {
+  const train::SmallRun small;
+  const Ran ran = run_mapl(
+      compare(small, "--methods mapl+optimizer.muon_lr=1e9+optimizer.adamw_lr=1e9,uncompressed"));
+  EXPECT_EQ(ran.exit_code, 1) << ran.output;
+  EXPECT_NE(ran.output.find("| uncompressed"), std::string::npos) << ran.output;
+  EXPECT_NE(ran.output.find("\nfailed: mapl+optimizer.muon_lr=1e9"), std::string::npos)
+      << ran.output;
+  EXPECT_NE(ran.output.find("seed-0/post_mortem.md"), std::string::npos) << ran.output;
+}
+
 TEST(Compare, RefusesWhatCannotBeCompared) {
   const train::SmallRun small;
   for (const char* methods : {"uncompressed,mapl+training.steps=9", "mapl,mapl+model.vocab_size=98",

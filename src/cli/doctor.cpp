@@ -80,7 +80,7 @@ void advise_slow_start(double round_trip_ms) {
   fmt::print(
       "advice   TCP starts slowly again after each pause, and a stage pauses in every step; a "
       "round "
-      "trip of {:.0f} ms makes that dear (docs/netlab.md)\n"
+      "trip of {:.0f} ms can cost a step several of them (docs/netlab.md)\n"
       "         on this machine, as root: sysctl -w net.ipv4.tcp_slow_start_after_idle=0\n",
       round_trip_ms);
 }
@@ -130,11 +130,12 @@ bool tell_of(const Neighbour& neighbour) {
                          name, report.send_mbps, report.recv_mbps, report.round_trip_ms,
                          report.median_round_trip_ms));
   const bool together = std::abs(report.clock_ahead_ms) < kSkewThatMatters;
-  tell(together,
-       fmt::format("{}: its clock is {:.0f} ms {} this one", name, std::abs(report.clock_ahead_ms),
-                   report.clock_ahead_ms >= 0 ? "before" : "behind"),
-       "let both machines keep time (NTP): training does not mind, reading their logs together "
-       "does");
+  tell(
+      together,
+      fmt::format("{}: its clock is {:.0f} ms {} this one's", name, std::abs(report.clock_ahead_ms),
+                  report.clock_ahead_ms >= 0 ? "ahead of" : "behind"),
+      "let both machines keep time (NTP): training does not mind, reading their logs together "
+      "does");
   return true;
 }
 
@@ -154,6 +155,15 @@ int doctor(const Options& options, std::stop_token stop) {
   fmt::print("mapl {}, stage {} of {}, recipe {:016x}\n", train::kVersion, options.stage,
              recipe.pipeline.stages, train::hash(recipe));
   bool well = check_machine(options);
+  const auto& link = recipe.link;
+  if (link.bandwidth_mbps > 0 || link.latency_ms > 0) {
+    fmt::print(
+        "advice   the recipe slows the links down on purpose, and that is what is measured here\n"
+        "         for the lines as they are set link.bandwidth_mbps ({}) and link.latency_ms ({}) "
+        "to "
+        "0\n",
+        link.bandwidth_mbps, link.latency_ms);
+  }
   tell_endpoints(recipe, options.stage);
   fmt::print("         waiting up to {:.0f} s for the neighbours to run doctor too\n",
              recipe.link.connect_seconds);

@@ -1,4 +1,5 @@
 // mapl: the one executable for everything but text and tokens.
+#include <fmt/format.h>
 #include <pthread.h>
 #include <unistd.h>
 
@@ -60,6 +61,15 @@ int main(int argc, char** argv) {
   const Command commands[] = {add_data(parser),   add_train(parser),  add_stage(parser),
                               add_eval(parser),   add_verify(parser), add_compare(parser),
                               add_report(parser), add_keygen(parser), add_doctor(parser)};
+  std::string names;
+  bool is_known = argc < 2 || argv[1][0] == '-';
+  for (const Command& command : commands) {
+    names += " " + command.app->get_name();
+    is_known |= argc > 1 && command.app->get_name() == argv[1];
+  }
+  if (!is_known) {
+    return fail(2, fmt::format("there is no command '{}'; there are:{}", argv[1], names).c_str());
+  }
   try {
     parser.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -72,6 +82,11 @@ int main(int argc, char** argv) {
     }
   } catch (const mapl::UserError& error) {
     return fail(2, error.what());
+  } catch (const mapl::RunError& error) {
+    const mapl::Code code = error.status().code();
+    const bool again =
+        code == mapl::Code::kRefused || code == mapl::Code::kEnded || code == mapl::Code::kCorrupt;
+    return fail(again ? 3 : 1, error.what());
   } catch (const std::bad_alloc&) {
     return fail(1, "out of memory; choose a smaller model or micro-batch");
   } catch (const std::exception& error) {

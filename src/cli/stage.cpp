@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
 #include <csignal>
 #include <optional>
@@ -21,6 +22,7 @@ struct Options {
   int stage = -1;  // not given
   std::string run = "runs/latest";
   std::string key;
+  bool resume = false;
   bool quiet = false;
   bool trace = false;
   std::string break_at;
@@ -72,6 +74,26 @@ void settle_stage(Options& options, const train::Recipe& recipe,
   }
 }
 
+// What a user at the terminal waits for, and what he may not have meant.
+void tell_of_links(const train::Recipe& recipe, const Options& options) {
+  const auto& link = recipe.link;
+  const bool is_local = std::none_of(link.stages.begin(), link.stages.end(), [](const auto& peer) {
+    return peer.endpoint.starts_with("tcp://") || peer.next_endpoint.starts_with("tcp://");
+  });
+  if (is_local) return;
+  if (link.bandwidth_mbps > 0 || link.latency_ms > 0) {
+    spdlog::warn(
+        "the recipe slows the links down on purpose: link.bandwidth_mbps = {}, link.latency_ms = "
+        "{}; set both to 0 for the lines as they are",
+        link.bandwidth_mbps, link.latency_ms);
+  }
+  if (!options.quiet) {
+    fmt::print("stage {}: waiting up to {:.0f} s for its neighbours\n", options.stage,
+               link.connect_seconds);
+    std::fflush(stdout);
+  }
+}
+
 int run_stage(Options options, std::stop_token stop) {
   const train::Recipe recipe = train::load_recipe(options.recipe.path, options.recipe.overrides);
   std::optional<link::Launch> launch;
@@ -79,11 +101,16 @@ int run_stage(Options options, std::stop_token stop) {
     launch = train::launch_of(recipe, link::process_environment());
   }
   settle_stage(options, recipe, launch);
+  train::check_device(recipe.training.device);
   use_blas_threads(recipe.training.threads);
   train::set_compute_threads(recipe.training.threads);
   std::optional<link::CurveIdentity> identity;
   if (!options.key.empty()) identity = link::read_secret_key(options.key);
-  train::ensure_run_folder(recipe, options.run);
+  if (options.resume) {
+    train::resume_run_folder(recipe, options.run);
+  } else {
+    train::ensure_run_folder(recipe, options.run);
+  }
   log_to_file(fmt::format("{}/logs/stage-{}.log", options.run, options.stage));
 
   train::Assembly assembly(recipe, options.stage);
@@ -108,6 +135,7 @@ int run_stage(Options options, std::stop_token stop) {
     c10d_links = std::move(links.value());
     trainer.connect(c10d_links.prev.get(), c10d_links.next.get());
   } else {
+    tell_of_links(recipe, options);
     run.open_links = [&](double seconds) {
       return train::open_links(recipe, options.stage, train::limits_of(recipe, assembly), context,
                                {.identity = identity, .seconds = seconds, .stop = stop});
@@ -129,7 +157,10 @@ Command add_stage(CLI::App& parser) {
       ->check(CLI::NonNegativeNumber);
   app->add_option("--run", options->run, "Folder of this run")->capture_default_str();
   app->add_option("--key", options->key, "This stage's secret key file (mapl keygen)");
-  app->add_flag("--trace", options->trace, "Write what this stage does, and when");
+  app->add_flag("--resume", options->resume,
+                "Go on from its latest checkpoint with other keys of the recipe, on all stages");
+  app->add_flag("--trace", options->trace,
+                "Write what this stage does, and when: logs/stage-<k>.trace.json");
   app->add_option("--break-at", options->break_at, "For tests of recovery")->group("");
   app->add_flag("--quiet", options->quiet, "No progress on the terminal");
   return {app, [options](std::stop_token stop) { return run_stage(*options, stop); }};

@@ -31,7 +31,7 @@ TEST(Stage, ANeighbourWithAnotherRecipeIsNamedOnBothSides) {
   const Ran first = run_mapl(machines.stage(0, 0, 1, 0));
   const Ran second = last.get();
   for (const Ran& ran : {first, second}) {
-    EXPECT_EQ(ran.exit_code, 1);
+    EXPECT_EQ(ran.exit_code, 3);
     EXPECT_NE(ran.output.find("recipe"), std::string::npos) << ran.output;
   }
 }
@@ -55,7 +55,7 @@ TEST(Stage, ANeighbourOfAnotherVersionIsNamedWithWhatToDo) {
   EXPECT_NE(greeted.message().find("install the same version"), std::string::npos)
       << greeted.message();
   const Ran ran = last.get();
-  EXPECT_EQ(ran.exit_code, 1) << ran.output;
+  EXPECT_EQ(ran.exit_code, 3) << ran.output;
   EXPECT_NE(ran.output.find("99.1.0"), std::string::npos) << ran.output;
   EXPECT_NE(ran.output.find("install the same version"), std::string::npos) << ran.output;
 }
@@ -68,7 +68,7 @@ TEST(Stage, ANeighbourWithAnotherKeyIsRefused) {
     return run_mapl(machines.stage(1, 0, 2, 2, "--set link.connect_seconds=5"));
   });
   const Ran first = run_mapl(machines.stage(0, 0, 1, 0, "--set link.connect_seconds=5"));
-  EXPECT_EQ(first.exit_code, 1) << first.output;
+  EXPECT_EQ(first.exit_code, 3) << first.output;
   EXPECT_NE(first.output.find("key"), std::string::npos) << first.output;
   EXPECT_NE(last.get().exit_code, 0);
 }

@@ -3,6 +3,7 @@
 #include "base/log.h"
 #include "cli/commands.h"
 #include "train/batches.h"
+#include "train/compute.h"
 #include "train/links.h"
 #include "train/metrics.h"
 #include "train/post_mortem.h"
@@ -26,6 +27,7 @@ struct Options {
 
 // What can be wrong is found here, once, and not by every stage.
 void check_inputs(const train::Recipe& recipe) {
+  train::check_device(recipe.training.device);
   (void)train::open_training_data(recipe);
   (void)train::open_validation_data(recipe);
 }
@@ -34,7 +36,10 @@ void run_in_threads(const train::Recipe& recipe, const Options& options, std::st
   use_blas_threads(recipe.training.threads);
   log_to_file(options.run + "/logs/stages.log");
   if (options.trace) {
-    throw UserError("--trace is for link.kind = \"zmq\", a process for each stage");
+    throw UserError(fmt::format(
+        "--trace needs a process for each stage: link.kind = \"zmq\" and pipeline.stages "
+        "of 2 or more; they are \"{}\" and {}",
+        recipe.link.kind, recipe.pipeline.stages));
   }
   train::StageGroup group(recipe);
   const Status status = group.run([&](int stage, train::Assembly& assembly,

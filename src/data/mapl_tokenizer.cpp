@@ -86,8 +86,7 @@ void add_data(CLI::App& app, PrepareOptions& options) {
                         "Train a byte-pair tokenizer of this many pieces (at most 65536)");
   tokenizer->add_option("--model", options.model, "Take this SentencePiece .model");
   tokenizer->require_option(1);
-  data->add_option("--out", options.out, "Folder to make; it must not exist or be empty")
-      ->required();
+  data->add_option("--out", options.out, "Folder to make; it must be new or empty")->required();
   data->add_option("--validation-fraction", options.validation_fraction,
                    "Share of the documents that goes to validation")
       ->capture_default_str();

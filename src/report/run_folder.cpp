@@ -31,11 +31,11 @@ double median(std::vector<double> values) {
   return *middle;
 }
 
-double bytes_of(const Json& line) {
+double bytes_of(const Json& summary) {
   double sum = 0;
   for (const char* key :
        {"activation_bytes", "gradient_bytes", "token_id_bytes", "sync_bytes", "header_bytes"}) {
-    sum += line.at(key).get<double>();
+    sum += summary.at(key).get<double>();
   }
   return sum;
 }
@@ -57,8 +57,9 @@ void read_metrics(const std::string& path, int boundaries, RunFigures& run) {
     seconds.push_back(line.at("step_seconds").get<double>());
     point.step = line.at("step").get<int64_t>();
     point.tokens = line.at("tokens").get<int64_t>();
-    point.seconds += seconds.back();
-    point.bytes += bytes_of(line) / std::max(boundaries, 1);
+    // Totals, because not every step has a line (metrics.log_freq).
+    point.seconds = line.at("total_step_seconds").get<double>();
+    point.bytes = line.at("total_bytes").get<double>() / std::max(boundaries, 1);
     point.loss = line.at("loss").get<double>();
     run.energy_kept = boundaries == 0 ? std::numeric_limits<double>::quiet_NaN() : 0;
     for (int b = 0; b < boundaries; ++b) {

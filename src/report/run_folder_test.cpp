@@ -38,6 +38,15 @@ TEST(RunFolder, FiguresAreThoseOfTheRun) {
   EXPECT_DOUBLE_EQ(run.stage_times[2].waiting_seconds, 0.75);
 }
 
+TEST(RunFolder, TimesAndBytesCountStepsThatHaveNoLine) {
+  const RunForTest on_disk({6, 5, 4, 3, 2, 1}, 1, /*log_freq=*/3);
+  const RunFigures run = read_run(on_disk.folder());
+  ASSERT_EQ(run.points.size(), 2u);
+  EXPECT_EQ(run.points[1].tokens, 600);
+  EXPECT_EQ(run.points[1].seconds, 6);
+  EXPECT_EQ(run.points[1].bytes, 6900);
+}
+
 TEST(RunFolder, SmoothingIsTheMeanOfTheLast) {
   const RunForTest on_disk({6, 4, 2, 0}, 1);
   EXPECT_EQ(smoothed_loss(read_run(on_disk.folder()).points, 2), (std::vector<double>{6, 5, 3, 1}));

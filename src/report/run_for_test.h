@@ -12,13 +12,17 @@ namespace mapl::report {
 
 class RunForTest {
  public:
-  // Losses of its steps, a second each; two boundaries, 100 tokens a step.
-  RunForTest(const std::vector<double>& losses, double validation_loss) {
+  // Losses of its steps, a second each; two boundaries, 100 tokens a step. A line for every
+  // `log_freq`-th step.
+  RunForTest(const std::vector<double>& losses, double validation_loss, size_t log_freq = 1) {
     std::string pattern = (std::filesystem::temp_directory_path() / "mapl-test-XXXXXX").string();
     folder_ = mkdtemp(pattern.data());
     std::ofstream metrics(folder_ + "/metrics.jsonl");
     for (size_t i = 0; i < losses.size(); ++i) {
+      if ((i + 1) % log_freq != 0) continue;
       nlohmann::json line = traffic(1);
+      line["total_step_seconds"] = i + 1;
+      line["total_bytes"] = 2300 * (i + 1);
       line["step"] = i + 1;
       line["tokens"] = 100 * (i + 1);
       line["loss"] = losses[i];
