@@ -114,12 +114,19 @@ void Mirror::Copies::drop_after(uint64_t finished) {
   std::erase_if(copies, [&](const Copy& copy) { return copy.finished > finished; });
 }
 
-// WHY in this order: the owners before the last send towards it, and the last receives first. So
-// each waits only for stages after it, and the last for nobody who waits for it.
+// WHY in this order: even stages deal with the one after them first and odd stages with the one
+// before, so that every second pair is at it at once and then the others; a long row takes no
+// longer than a short one. The last, which has nobody after it, comes back to the one before in the
+// end.
 Status Mirror::with_each(const std::function<Status(Channel& keeper)>& as_owner,
                          const std::function<Status(Channel& owner, Copies& kept)>& as_keeper) {
-  Status status = is_last() ? Status::ok() : as_owner(*next_);
-  if (status.is_ok() && prev_ != nullptr) status = as_keeper(*prev_, of_prev_);
+  const auto with_next = [&] { return is_last() ? Status::ok() : as_owner(*next_); };
+  const auto with_prev = [&] {
+    return prev_ == nullptr ? Status::ok() : as_keeper(*prev_, of_prev_);
+  };
+  const bool is_even = options_.stage % 2 == 0;
+  Status status = is_even ? with_next() : with_prev();
+  if (status.is_ok()) status = is_even ? with_prev() : with_next();
   if (status.is_ok() && is_last()) status = as_owner(*prev_);
   const bool next_is_last = options_.stage + 2 == options_.num_stages;
   if (status.is_ok() && next_is_last) status = as_keeper(*next_, of_next_);

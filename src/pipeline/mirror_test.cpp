@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <future>
 #include <memory>
 #include <optional>
 #include <thread>
@@ -118,6 +119,19 @@ class Row {
   std::vector<std::unique_ptr<link::Link>> links_;
   std::vector<std::unique_ptr<Channel>> prev_, next_;
 };
+
+// The later stages come when the first pair is done: it has not waited for them.
+TEST(Mirror, PairsDoNotWaitForTheWholeRow) {
+  Row row(4);
+  const auto exchange = [&](int stage) {
+    return std::async(std::launch::async,
+                      [&row, stage] { return row.mirror(stage).exchange(1, state_of(stage, 1)); });
+  };
+  auto first = exchange(0), second = exchange(1);
+  EXPECT_TRUE(first.get().is_ok());
+  auto third = exchange(2), fourth = exchange(3);
+  for (auto* later : {&second, &third, &fourth}) EXPECT_TRUE(later->get().is_ok());
+}
 
 TEST(Mirror, WhoeverIsLostHasItsStateFromItsNeighbour) {
   for (const int count : {2, 3, 4}) {
