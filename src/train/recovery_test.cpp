@@ -34,7 +34,7 @@ Status broken_run(Recipe recipe, const std::string& folder, Breach breach) {
   const Status status = group.run([&](int stage, Assembly& assembly, Trainer& trainer) {
     bool is_lost = false;
     const auto open = [&](double seconds) -> Result<StageLinks> {
-      if (is_lost) return Status(Code::kRefused, "lost");
+      if (is_lost) return Status(Code::kClosed, "lost");
       is_lost = stage == 1 && !breach.new_machine.empty();
       if (stage == 0 && is_broken && breach.num_refusals-- > 0) {
         return Status(Code::kRefused, "altered");
@@ -166,7 +166,7 @@ TEST(Recovery, ADecisionIsKnownAgainToAStageZeroThatWasStartedAgain) {
     }
     bool is_dead = false;
     const auto open_once = [&](double seconds) -> Result<StageLinks> {
-      if (is_dead) return Status(Code::kRefused, "dead");
+      if (is_dead) return Status(Code::kClosed, "dead");
       is_dead = true;
       auto links = open(seconds);
       auto& next = links.value().next;
