@@ -22,7 +22,7 @@ C10dLink::C10dLink(std::unique_ptr<Wire> wire, const LinkOptions& options)
 
 C10dLink::~C10dLink() { close(); }
 
-Status C10dLink::send(Frame frame, Deadline deadline) {
+Status C10dLink::send(Frame&& frame, Deadline deadline) {
   return mailbox_.send(std::move(frame), deadline);
 }
 Result<Frame> C10dLink::recv(Deadline deadline) { return mailbox_.recv(deadline); }

@@ -30,7 +30,7 @@ class C10dLink : public Link {
   // Closes, and waits until the connection is gone. What flush() has not seen arrive may be lost.
   ~C10dLink() override;
 
-  Status send(Frame frame, Deadline deadline) override;
+  Status send(Frame&& frame, Deadline deadline) override;
   Result<Frame> recv(Deadline deadline) override;
   Status health() override;
   Status flush(Deadline deadline) override;

@@ -15,7 +15,7 @@ class CutLink : public Link {
   CutLink(std::unique_ptr<Link> inner, std::function<bool(const Frame&)> breaks_before)
       : inner_(std::move(inner)), breaks_before_(std::move(breaks_before)) {}
 
-  Status send(Frame frame, Deadline deadline) override {
+  Status send(Frame&& frame, Deadline deadline) override {
     if (breaks_before_(frame)) {
       inner_->close();
       return {Code::kPeerLost, "the connection broke"};

@@ -29,7 +29,7 @@ class InprocLink : public Link {
       : options_(std::move(options)), out_(std::move(out)), in_(std::move(in)) {}
   ~InprocLink() override { close(); }
 
-  Status send(Frame frame, Deadline deadline) override {
+  Status send(Frame&& frame, Deadline deadline) override {
     frame.header.payload_bytes = frame.payload.size();
     std::unique_lock lock(out_->mutex);
     const bool ready = out_->changed.wait_until(lock, deadline, [&] {

@@ -31,8 +31,9 @@ class Link {
   // Queues a frame and returns (header.payload_bytes is set to what the payload holds); the bytes
   // leave in the background, in order. Blocks only while the queue is over its limit. kPeerLost,
   // kTimeout (deadline passed while blocked) or kClosed. An abort takes the place of tensors that
-  // have not begun to leave, and of what stands behind them.
-  virtual Status send(Frame frame, Deadline deadline) = 0;
+  // have not begun to leave, and of what stands behind them. After kTimeout the frame is as it was,
+  // for another try.
+  virtual Status send(Frame&& frame, Deadline deadline) = 0;
 
   // The next frame, in the order sent, checked (length, checksum). A link that has failed gives
   // what arrived before the failure first, then the failure.

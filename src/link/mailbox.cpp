@@ -23,9 +23,9 @@ Status Mailbox::wait_connected(Deadline deadline) {
   return {Code::kTimeout, fmt::format("{} did not connect in time: is it running?", options_.peer)};
 }
 
-Status Mailbox::send(Frame frame, Deadline deadline) {
+Status Mailbox::send(Frame&& frame, Deadline deadline) {
   frame.header.payload_bytes = frame.payload.size();
-  Outgoing outgoing{encode_header(frame), std::move(frame.payload), frame.header.kind};
+  Outgoing outgoing{encode_header(frame), {}, frame.header.kind};
   const bool aborts = frame.header.kind == Kind::kAbort;
   std::unique_lock lock(mutex_);
   if (aborts) drop_tensors();
@@ -37,6 +37,7 @@ Status Mailbox::send(Frame frame, Deadline deadline) {
     return {Code::kTimeout,
             fmt::format("{} takes nothing: {} bytes wait to leave", options_.peer, waiting_bytes_)};
   }
+  outgoing.payload = std::move(frame.payload);
   waiting_bytes_ += outgoing.size();
   sent_bytes_ += outgoing.size();
   out_.push_back(std::move(outgoing));

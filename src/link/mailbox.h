@@ -26,7 +26,7 @@ class Mailbox {
   // ---- the owner's half: the calls of Link
   // -------------------------------------------------------
   Status wait_connected(Deadline deadline);
-  Status send(Frame frame, Deadline deadline);
+  Status send(Frame&& frame, Deadline deadline);
   Result<Frame> recv(Deadline deadline);
   Status health();
   Status flush(Deadline deadline);

@@ -35,7 +35,7 @@ class PipelinedLink : public Link {
       : inner_(std::move(inner)), options_(options), pump_([this] { pump(); }) {}
   ~PipelinedLink() override { close(); }
 
-  Status send(Frame frame, Deadline deadline) override {
+  Status send(Frame&& frame, Deadline deadline) override {
     std::unique_lock lock(mutex_);
     const bool ready = changed_.wait_until(lock, deadline, [&] {
       return queued_bytes_ <= options_.max_queued_bytes || closed_ || !failure_.is_ok();
@@ -134,7 +134,7 @@ class SerialLink : public Link {
              std::shared_ptr<SerialWire> wire)
       : inner_(std::move(inner)), options_(options), wire_(std::move(wire)) {}
 
-  Status send(Frame frame, Deadline deadline) override {
+  Status send(Frame&& frame, Deadline deadline) override {
     frame.header.sent_ns = now_ns();
     return inner_->send(std::move(frame), deadline);
   }

@@ -116,7 +116,7 @@ ZmqLink::ZmqLink(std::shared_ptr<IoLoop> loop, std::shared_ptr<Mailbox> mailbox,
 
 ZmqLink::~ZmqLink() { close(); }
 
-Status ZmqLink::send(Frame frame, Deadline deadline) {
+Status ZmqLink::send(Frame&& frame, Deadline deadline) {
   return mailbox_->send(std::move(frame), deadline);
 }
 Result<Frame> ZmqLink::recv(Deadline deadline) { return mailbox_->recv(deadline); }

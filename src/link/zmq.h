@@ -37,7 +37,7 @@ class ZmqLink : public Link {
   // Closes. What flush() has not seen arrive may be lost.
   ~ZmqLink() override;
 
-  Status send(Frame frame, Deadline deadline) override;
+  Status send(Frame&& frame, Deadline deadline) override;
   Result<Frame> recv(Deadline deadline) override;
   Status health() override;
   Status flush(Deadline deadline) override;

@@ -67,7 +67,13 @@ Status Channel::send(const Message& message, Bytes payload, int64_t token_id_byt
   frame.header.payload_bytes = payload.size();
   frame.header.sent_ns = now_ns();
   frame.payload = std::move(payload);
-  const Status status = link_.send(std::move(frame), in_seconds(options_.timeout_seconds));
+  const Deadline deadline = in_seconds(options_.timeout_seconds);
+  Status status;
+  do {
+    status = link_.send(std::move(frame), std::min(deadline, in_seconds(kLookSeconds)));
+    if (status.code() != Code::kTimeout) break;
+    if (Status other = health_of_other(message, /*sending=*/true); !other.is_ok()) return other;
+  } while (Clock::now() < deadline);
   if (!status.is_ok()) {
     // A neighbour that gave up has said why before it went.
     const Status health = link_.health();
@@ -113,16 +119,16 @@ Result<Bytes> Channel::recv(const Message& message, const link::Expected& expect
     if (frame.status().code() != Code::kTimeout || Clock::now() >= deadline) {
       return frame.status().in(where(message, /*sending=*/false));
     }
-    if (other_ == nullptr) continue;
-    const Status health = other_->link_.health();
-    if (!health.is_ok()) {
-      return health.in(
-          fmt::format("stage {}: link to stage {}, while receiving {} of step {} from "
-                      "stage {}",
-                      options_.stage, other_->options_.neighbour, link::kind_name(message.kind),
-                      message.step, options_.neighbour));
-    }
+    if (Status other = health_of_other(message, /*sending=*/false); !other.is_ok()) return other;
   }
+}
+
+Status Channel::health_of_other(const Message& message, bool sending) const {
+  if (other_ == nullptr) return Status::ok();
+  return other_->link_.health().in(fmt::format(
+      "stage {}: link to stage {}, while {} {} of step {} {} stage {}", options_.stage,
+      other_->options_.neighbour, sending ? "sending" : "receiving", link::kind_name(message.kind),
+      message.step, sending ? "to" : "from", options_.neighbour));
 }
 
 void Channel::abort(uint64_t step, const std::string& why, bool is_final) noexcept try {

@@ -75,6 +75,8 @@ class Channel {
  private:
   Result<Bytes> recv(const Message& message, const link::Expected& expected);
   void count(link::Kind kind, int64_t bytes, int64_t token_id_bytes);
+  // Looked at by whoever waits here: a failure must cross this stage.
+  Status health_of_other(const Message& message, bool sending) const;
 
   link::Link& link_;
   Options options_;

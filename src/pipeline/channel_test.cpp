@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <future>
+
 #include "link/inproc.h"
 
 namespace mapl::pipeline {
@@ -84,6 +86,39 @@ TEST(Channel, AFailureOfTheOtherNeighbourEndsTheWait) {
   EXPECT_NE(payload.status().message().find("link to stage 2"), std::string::npos)
       << payload.status().message();
   EXPECT_NE(payload.status().message().find("ran out of memory"), std::string::npos);
+}
+
+// Stage 0 lives and takes nothing; stage 2 goes.
+TEST(Channel, AFailureOfTheOtherNeighbourEndsASendThatStandsStill) {
+  const link::LinkOptions next_to_nothing{.max_payload_bytes = 5000, .max_queued_bytes = 1};
+  auto [stage_0, stage_1] = link::make_inproc_pair(next_to_nothing, next_to_nothing);
+  Pair towards_2;
+  Channel middle(*stage_1, {.stage = 1, .neighbour = 0, .timeout_seconds = 60});
+  Channel other(*towards_2.first_link, {.stage = 1, .neighbour = 2});
+  middle.watch(&other);
+  const Channel::Message gradient{.kind = link::Kind::kGradient, .step = 4};
+  ASSERT_TRUE(middle.send(gradient, Bytes(10)).is_ok());
+  towards_2.second->abort(4, "stage 2 ran out of memory", true);
+  const Status status = middle.send(gradient, Bytes(10));
+  EXPECT_EQ(status.code(), Code::kEnded) << status.to_string();
+  EXPECT_NE(status.message().find("link to stage 2"), std::string::npos) << status.message();
+}
+
+// What waited for room leaves whole when there is some.
+TEST(Channel, ASendThatWaitedLosesNothing) {
+  const link::LinkOptions next_to_nothing{.max_payload_bytes = 5000, .max_queued_bytes = 1};
+  auto [stage_0, stage_1] = link::make_inproc_pair(next_to_nothing, next_to_nothing);
+  Channel sender(*stage_0, {.stage = 0, .neighbour = 1, .timeout_seconds = 60});
+  Channel receiver(*stage_1, {.stage = 1, .neighbour = 0, .timeout_seconds = 60});
+  const Channel::Message gradient{.kind = link::Kind::kGradient, .step = 4};
+  ASSERT_TRUE(sender.send(gradient, Bytes(10, std::byte{1})).is_ok());
+  auto second = std::async(std::launch::async,
+                           [&] { return sender.send(gradient, Bytes(10, std::byte{2})); });
+  // Longer than a look at the other neighbour takes.
+  EXPECT_EQ(second.wait_for(std::chrono::milliseconds(300)), std::future_status::timeout);
+  EXPECT_EQ(receiver.recv(gradient, 10).value(), Bytes(10, std::byte{1}));
+  EXPECT_TRUE(second.get().is_ok());
+  EXPECT_EQ(receiver.recv(gradient, 10).value(), Bytes(10, std::byte{2}));
 }
 
 TEST(Channel, AStageThatTakesTooLongIsATimeout) {

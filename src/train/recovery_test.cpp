@@ -122,7 +122,7 @@ class MuteLink : public link::Link {
   MuteLink(std::unique_ptr<Link> inner, uint64_t step, std::function<bool()> until)
       : inner_(std::move(inner)), step_(step), until_(std::move(until)) {}
 
-  Status send(link::Frame frame, Deadline deadline) override {
+  Status send(link::Frame&& frame, Deadline deadline) override {
     is_mute_ |= frame.header.kind == link::Kind::kCommit && frame.header.step == step_;
     return is_mute_ ? Status::ok() : inner_->send(std::move(frame), deadline);
   }
