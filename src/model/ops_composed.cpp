@@ -19,20 +19,23 @@ at::Tensor merge(const at::Tensor& x_BHTE) {
 
 // Key-value heads, once for every query head.
 at::Tensor spread(const at::Tensor& x_BGTE, const Heads& heads) {
-  return x_BGTE.repeat_interleave(heads.num_queries / heads.num_key_values, 1);
+  const int64_t times = heads.num_queries / heads.num_key_values;
+  return times == 1 ? x_BGTE : x_BGTE.repeat_interleave(times, 1);
 }
 
 // The reverse: sums over the query heads of a group.
 at::Tensor gather(const at::Tensor& x_BHTE, const Heads& heads) {
+  if (heads.num_queries == heads.num_key_values) return x_BHTE;
   return x_BHTE.unflatten(1, {heads.num_key_values, heads.num_queries / heads.num_key_values})
       .sum(2);
 }
 
+// WHY in place, here and below: of all tensors of a step those of T x T are the largest.
 at::Tensor scores(const at::Tensor& q_BHTE, const at::Tensor& k_BHTE) {
   const int64_t t = q_BHTE.size(2);
   const at::Tensor hidden = torch::ones({t, t}, q_BHTE.options().dtype(torch::kBool)).triu(1);
   const double scale = 1 / std::sqrt(static_cast<double>(q_BHTE.size(3)));
-  return (q_BHTE.matmul(k_BHTE.transpose(2, 3)) * scale).masked_fill(hidden, -INFINITY);
+  return q_BHTE.matmul(k_BHTE.transpose(2, 3)).mul_(scale).masked_fill_(hidden, -INFINITY);
 }
 
 class Composed : public Ops {
@@ -70,7 +73,7 @@ class Composed : public Ops {
                       const Heads& heads) const override {
     const at::Tensor score = scores(split(q_ND, heads), spread(split(k_NG, heads), heads));
     const at::Tensor lse_BHT = score.logsumexp(-1);
-    const at::Tensor share = (score - lse_BHT.unsqueeze(-1)).exp();
+    const at::Tensor share = score.sub_(lse_BHT.unsqueeze(-1)).exp_();
     return {merge(share.matmul(spread(split(v_NG, heads), heads))), lse_BHT};
   }
 
@@ -80,10 +83,10 @@ class Composed : public Ops {
                                        const Heads& heads) const override {
     const at::Tensor q = split(q_ND, heads), k = spread(split(k_NG, heads), heads);
     const at::Tensor v = spread(split(v_NG, heads), heads), dout = split(dout_ND, heads);
-    const at::Tensor share = (scores(q, k) - forward.lse_BHT.unsqueeze(-1)).exp();
+    const at::Tensor share = scores(q, k).sub_(forward.lse_BHT.unsqueeze(-1)).exp_();
     const at::Tensor delta = (dout * split(forward.out_ND, heads)).sum(-1, true);
     const double scale = 1 / std::sqrt(static_cast<double>(heads.size));
-    const at::Tensor dscore = share * (dout.matmul(v.transpose(2, 3)) - delta) * scale;
+    const at::Tensor dscore = dout.matmul(v.transpose(2, 3)).sub_(delta).mul_(share).mul_(scale);
     return {merge(dscore.matmul(k)), merge(gather(dscore.transpose(2, 3).matmul(q), heads)),
             merge(gather(share.transpose(2, 3).matmul(dout), heads))};
   }
