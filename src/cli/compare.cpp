@@ -55,7 +55,7 @@ bool is_done(const Task& task) {
     throw UserError(
         fmt::format("{} holds a run of another recipe; choose another --out, or remove "
                     "it:\n{}",
-                    task.folder, train::diff(there, task.recipe)));
+                    task.folder, train::diff(there, task.recipe, /*shared_only=*/true)));
   }
   if (!report::is_finished(task.folder)) return false;
   const int64_t tokens = task.recipe.training.steps * train::tokens_per_step(task.recipe);

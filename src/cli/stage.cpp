@@ -107,7 +107,7 @@ int run_stage(Options options, std::stop_token stop) {
   std::optional<link::CurveIdentity> identity;
   if (!options.key.empty()) identity = link::read_secret_key(options.key);
   if (options.resume) {
-    train::resume_run_folder(recipe, options.run);
+    train::resume_run_folder(recipe, options.run, options.stage);
   } else {
     train::ensure_run_folder(recipe, options.run);
   }

@@ -22,6 +22,26 @@ TEST(Stage, TwoMachinesTrainOverEncryptedTcp) {
       std::filesystem::exists(small.folder() + "/machine-1/checkpoints/step-6/stage-1.json"));
 }
 
+TEST(Stage, ARunGoesOnWithMoreStepsWhenItIsToldTo) {
+  const train::SmallRun small;
+  const Machines machines(small);
+  const auto both = [&](const std::string& more) {
+    auto last =
+        std::async(std::launch::async, [&] { return run_mapl(machines.stage(1, 0, 1, 1, more)); });
+    Ran first = run_mapl(machines.stage(0, 0, 1, 0, more));
+    const Ran second = last.get();
+    EXPECT_EQ(first.exit_code, second.exit_code) << first.output << second.output;
+    return first;
+  };
+  ASSERT_EQ(both("").exit_code, 0);
+  const Ran refused = both("--set training.steps=8");
+  EXPECT_EQ(refused.exit_code, 2) << refused.output;
+  EXPECT_NE(refused.output.find("--resume"), std::string::npos) << refused.output;
+  const Ran resumed = both("--set training.steps=8 --resume");
+  EXPECT_EQ(resumed.exit_code, 0) << resumed.output;
+  EXPECT_EQ(train::json_lines(small.folder() + "/machine-0/metrics.jsonl").size(), 8u);
+}
+
 TEST(Stage, ANeighbourWithAnotherRecipeIsNamedOnBothSides) {
   const train::SmallRun small;
   const Machines machines(small);

@@ -174,13 +174,13 @@ std::string print(const Recipe& recipe) {
   return text;
 }
 
-std::string diff(const Recipe& from, const Recipe& to) {
+std::string diff(const Recipe& from, const Recipe& to, bool shared_only) {
   Recipe copies[] = {from, to};
   const auto before = fields(copies[0]);
   const auto after = fields(copies[1]);
   std::string text;
   for (size_t i = 0; i < before.size(); ++i)
-    if (to_toml(before[i]) != to_toml(after[i]))
+    if ((before[i].rules.shared || !shared_only) && to_toml(before[i]) != to_toml(after[i]))
       text +=
           fmt::format("{}: {} -> {}\n", before[i].name(), to_toml(before[i]), to_toml(after[i]));
   return text;

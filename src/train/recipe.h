@@ -113,7 +113,8 @@ Recipe parse_recipe(const std::string& text, const std::string& name,
 std::string print(const Recipe& recipe);
 
 // "section.key: a -> b", a line for each key that differs; empty when the recipes are equal.
-std::string diff(const Recipe& from, const Recipe& to);
+//   shared_only  of the keys that the stages of a run must agree on
+std::string diff(const Recipe& from, const Recipe& to, bool shared_only = false);
 
 // Of all that the stages of a run must agree on; paths, links, threads and how often to log are
 // left out.

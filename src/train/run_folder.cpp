@@ -28,6 +28,19 @@ std::string kept_by_a_run(const std::string& differences) {
   return kept;
 }
 
+std::optional<int64_t> latest_step(const Recipe& recipe, const std::string& folder,
+                                   std::optional<int> stage) {
+  const std::string root = checkpoint_root(recipe, folder);
+  if (stage) {
+    const auto steps = checkpoint::resumable_steps(root, *stage, recipe.pipeline.stages);
+    return steps.empty() ? std::nullopt : std::optional(steps.back());
+  }
+  const auto latest = checkpoint::latest_checkpoint(root);
+  if (!latest) return std::nullopt;
+  constexpr std::string_view kPrefix = "step-";
+  return std::stoll(fs::path(*latest).filename().string().substr(kPrefix.size()));
+}
+
 void write_recipe(const Recipe& recipe, const std::string& folder) {
   const std::string text = print(recipe);
   // Stages that share the folder may all be here at once, each with this recipe.
@@ -80,8 +93,8 @@ void create_run_folder(const Recipe& recipe, const std::string& folder) {
   make_run_folder(recipe, folder);
 }
 
-void resume_run_folder(const Recipe& recipe, const std::string& folder) {
-  const auto latest = checkpoint::latest_checkpoint(checkpoint_root(recipe, folder));
+void resume_run_folder(const Recipe& recipe, const std::string& folder, std::optional<int> stage) {
+  const auto latest = latest_step(recipe, folder, stage);
   if (!latest) {
     throw UserError(
         fmt::format("there is no checkpoint to resume from in {} (checkpoint.interval "
@@ -107,7 +120,7 @@ void resume_run_folder(const Recipe& recipe, const std::string& folder) {
     }
   }
   // A run that has come to its end has nothing left to write another from.
-  if (fs::path(*latest).filename() != fmt::format("step-{}", recipe.training.steps)) {
+  if (*latest != recipe.training.steps) {
     std::error_code ignored;
     fs::remove(folder + "/summary.json", ignored);
   }
@@ -120,9 +133,9 @@ void ensure_run_folder(const Recipe& recipe, const std::string& folder) {
   const Recipe other = load_recipe(there);
   if (hash(other) == hash(recipe)) return;
   throw UserError(
-      fmt::format("{} holds a run of another recipe; choose another --run folder, or "
-                  "make the recipes equal:\n{}",
-                  folder, diff(other, recipe)));
+      fmt::format("{} holds a run of another recipe; choose another --run folder, make the recipes "
+                  "equal, or go on with this one by --resume:\n{}",
+                  folder, diff(other, recipe, /*shared_only=*/true)));
 }
 
 }  // namespace mapl::train

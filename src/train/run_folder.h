@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "base/status.h"
@@ -20,8 +21,10 @@ void merge_run_traces(const std::string& folder, int64_t num_stages);
 //   ERRORS  UserError when it already holds a run.
 void create_run_folder(const Recipe& recipe, const std::string& folder);
 // For a run that goes on in its folder, maybe with other keys: recipe.toml becomes this recipe.
+//   stage   the only one whose files need be there; none: all
 //   ERRORS  UserError when there is no checkpoint, or the run there is of another model.
-void resume_run_folder(const Recipe& recipe, const std::string& folder);
+void resume_run_folder(const Recipe& recipe, const std::string& folder,
+                       std::optional<int> stage = std::nullopt);
 // For a stage that may share the folder with others of its run or have one of its own: makes what
 // is not there.
 //   ERRORS  UserError when it holds a run of another recipe.

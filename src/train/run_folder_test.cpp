@@ -24,11 +24,13 @@ TEST(RunFolder, IsSharedByStagesOfOneRecipeOnly) {
   ensure_run_folder(small.recipe(), folder);
   EXPECT_EQ(diff(load_recipe(folder + "/recipe.toml"), small.recipe()), "");
   try {
-    ensure_run_folder(small.recipe({"training.steps=7"}), folder);
+    ensure_run_folder(small.recipe({"training.steps=7", "link.rejoin_seconds=5"}), folder);
     FAIL() << "another recipe";
   } catch (const UserError& error) {
     EXPECT_NE(std::string(error.what()).find("training.steps: 6 -> 7"), std::string::npos)
         << error.what();
+    EXPECT_EQ(std::string(error.what()).find("rejoin"), std::string::npos)
+        << "may differ: " << error.what();
   }
 }
 
