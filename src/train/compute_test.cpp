@@ -17,5 +17,11 @@ TEST(Compute, ThreadsAreSetForTheCaller) {
   EXPECT_EQ(at::get_num_threads(), 1);
 }
 
+TEST(Compute, ADeviceThatIsNotThereIsTheUsersError) {
+  check_device("cpu");
+  if (at::hasCUDA()) GTEST_SKIP() << "there is one";
+  EXPECT_THROW(check_device("cuda"), UserError);
+}
+
 }  // namespace
 }  // namespace mapl::train
