@@ -14,6 +14,13 @@ TEST(Commands, TheProgramSaysItsVersionAndItsCommands) {
   }
 }
 
+TEST(Commands, OneThatIsNotThereIsNamed) {
+  const Ran ran = run_mapl("trian recipe.toml");
+  EXPECT_EQ(ran.exit_code, 2);
+  EXPECT_NE(ran.output.find("no command 'trian'"), std::string::npos) << ran.output;
+  EXPECT_NE(ran.output.find(" train"), std::string::npos) << ran.output;
+}
+
 TEST(Commands, WrongUseIsExitCode2) {
   EXPECT_EQ(run_mapl("").exit_code, 2);
   EXPECT_EQ(run_mapl("dance").exit_code, 2);

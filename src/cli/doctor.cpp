@@ -79,8 +79,7 @@ void advise_slow_start(double round_trip_ms) {
   if (round_trip_ms < kRoundTripThatMatters || setting.get() != '1') return;
   fmt::print(
       "advice   TCP starts slowly again after each pause, and a stage pauses in every step; a "
-      "round "
-      "trip of {:.0f} ms can cost a step several of them (docs/netlab.md)\n"
+      "round trip of {:.0f} ms can cost a step several of them (docs/netlab.md)\n"
       "         on this machine, as root: sysctl -w net.ipv4.tcp_slow_start_after_idle=0\n",
       round_trip_ms);
 }
@@ -160,8 +159,7 @@ int doctor(const Options& options, std::stop_token stop) {
     fmt::print(
         "advice   the recipe slows the links down on purpose, and that is what is measured here\n"
         "         for the lines as they are set link.bandwidth_mbps ({}) and link.latency_ms ({}) "
-        "to "
-        "0\n",
+        "to 0\n",
         link.bandwidth_mbps, link.latency_ms);
   }
   tell_endpoints(recipe, options.stage);

@@ -48,6 +48,9 @@ TEST(Validate, VariantsNeedWhatTheyVary) {
   EXPECT_EQ(refusal({.rank = 4, .first_anchor = "embedding"}), "");
   EXPECT_NE(refusal({.rank = 4, .anchor = "none", .first_anchor = "embedding"}), "");
   EXPECT_NE(refusal({.rank = 4, .anchor_sharing = "stage", .first_anchor = "embedding"}), "");
+  EXPECT_NE(
+      refusal({.projector = "subspace", .rank = 4, .anchor = "fixed", .first_anchor = "embedding"}),
+      "");
 }
 
 TEST(Validate, AsksThePackingOfEachLeg) {

@@ -1,7 +1,10 @@
 #include "train/compute.h"
 
+#include <ATen/Context.h>
 #include <ATen/Parallel.h>
 #include <gtest/gtest.h>
+
+#include "base/status.h"
 
 namespace mapl::train {
 namespace {
