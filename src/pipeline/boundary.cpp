@@ -56,7 +56,7 @@ Result<at::Tensor> NextBoundary::send_activation(uint64_t step, uint32_t micro_b
   Bytes payload;
   {
     const Trace::Scope scope = encoding(channel_, step, micro_batch);
-    z_NR = end_.project(y_ND, inputs_of(ids).reshape({-1}));
+    z_NR = end_.project(y_ND, inputs_of(ids).reshape({-1}).to(y_ND.device()));
     payload = codec::pack_codes(ids, options_.shape.vocab_size);
     const Bytes packed = end_.pack(
         z_NR.detach(), key_of(channel_, options_, step, micro_batch, z_NR.requires_grad()));

@@ -1,5 +1,6 @@
 #include "train/verify.h"
 
+#include <ATen/Context.h>
 #include <gtest/gtest.h>
 
 #include "train/small_run_for_test.h"
@@ -7,13 +8,19 @@
 namespace mapl::train {
 namespace {
 
-void expect_equal(const SmallRun& run, const std::vector<std::string>& overrides) {
-  const Verification result = verify(run.recipe(overrides), 4);
-  EXPECT_GT(result.tensors, 100);
-  std::string all;
-  for (const std::string& text : overrides) all += text + " ";
-  for (const auto& difference : result.differences) {
-    ADD_FAILURE() << all << difference.what << " differs by " << difference.largest;
+// On the CPU, and on a GPU where there is one.
+void expect_equal(const SmallRun& run, std::vector<std::string> overrides) {
+  std::vector<std::string> devices = {"cpu"};
+  if (at::hasCUDA()) devices.emplace_back("cuda");
+  for (const std::string& device : devices) {
+    overrides.push_back("training.device=" + device);
+    const Verification result = verify(run.recipe(overrides), 4);
+    EXPECT_GT(result.tensors, 100);
+    std::string all;
+    for (const std::string& text : overrides) all += text + " ";
+    for (const auto& difference : result.differences) {
+      ADD_FAILURE() << all << difference.what << " differs by " << difference.largest;
+    }
   }
 }
 
