@@ -3,6 +3,7 @@
 #include <ATen/Context.h>
 #include <gtest/gtest.h>
 
+#include "link/c10d.h"
 #include "train/small_run_for_test.h"
 
 namespace mapl::train {
@@ -27,7 +28,9 @@ void expect_equal(const SmallRun& run, std::vector<std::string> overrides) {
 // The judge of design.md: P stages, whatever the schedule and the link, are the unsplit model.
 TEST(Verify, EveryPipelineIsTheUnsplitModelBitForBit) {
   const SmallRun run;
-  for (const char* link : {"inproc", "zmq", "c10d"}) {
+  std::vector<std::string> links = {"inproc", "zmq"};
+  if (link::has_c10d()) links.emplace_back("c10d");
+  for (const std::string& link : links) {
     for (const char* stages : {"2", "4", "8"}) {
       for (const char* schedule : {"gpipe", "1f1b"}) {
         const std::vector<std::string> overrides = {"boundary.projector=identity",
@@ -35,7 +38,7 @@ TEST(Verify, EveryPipelineIsTheUnsplitModelBitForBit) {
                                                     "boundary.activation=f32",
                                                     "boundary.gradient=f32",
                                                     "training.max_norm=0.5",
-                                                    std::string("link.kind=") + link,
+                                                    "link.kind=" + link,
                                                     std::string("pipeline.stages=") + stages,
                                                     std::string("pipeline.schedule=") + schedule};
         expect_equal(run, overrides);
