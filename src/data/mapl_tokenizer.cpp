@@ -1,16 +1,21 @@
 // mapl-tokenizer: text to tokens and back. A program of its own because SentencePiece and LibTorch
-// cannot live in one process; `mapl data` and `mapl generate` call it.
+// cannot live in one process; `mapl data` and `mapl generate` call it. The work is done by a child,
+// because a hostile .model file can crash SentencePiece: this process lives to say so.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
 #include <cstdio>
+#include <cstring>
+#include <functional>
 #include <iostream>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <string>
 
 #include "base/status.h"
+#include "data/apart.h"
 #include "data/prepare.h"
+#include "data/staging.h"
 #include "data/tokenizer.h"
 
 namespace mapl::data {
@@ -78,7 +83,7 @@ void run_decode(const CodecOptions& options) {
   }
 }
 
-void add_data(CLI::App& app, PrepareOptions& options) {
+void add_data(CLI::App& app, PrepareOptions& options, std::function<void()>& work) {
   auto* data = app.add_subcommand("data", "Make a tokenizer and token shards from text files");
   data->add_option("--text", options.text, "Text files, UTF-8")->required();
   auto* tokenizer = data->add_option_group("tokenizer");
@@ -126,15 +131,15 @@ void add_data(CLI::App& app, PrepareOptions& options) {
                    "refuse (the default) or replace (by U+FFFD)")
       ->transform(CLI::CheckedTransformer(rules))
       ->option_text("refuse|replace");
-  data->callback([&options] { run_data(options); });
+  data->callback([&] { work = [&options] { run_data(options); }; });
 }
 
-void add_codec(CLI::App& app, CodecOptions& options) {
+void add_codec(CLI::App& app, CodecOptions& options, std::function<void()>& work) {
   auto* encode = app.add_subcommand("encode", "Lines of text on stdin to JSON arrays of token ids");
   encode->add_flag("--bos", options.bos, "Put BOS before every text");
-  encode->callback([&options] { run_encode(options); });
+  encode->callback([&] { work = [&options] { run_encode(options); }; });
   auto* decode = app.add_subcommand("decode", "JSON arrays of token ids on stdin to lines of text");
-  decode->callback([&options] { run_decode(options); });
+  decode->callback([&] { work = [&options] { run_decode(options); }; });
   for (auto* command : {encode, decode}) {
     command->add_option("--model", options.model, "SentencePiece .model")->required();
     command->add_flag("--json", options.json_text,
@@ -142,20 +147,11 @@ void add_codec(CLI::App& app, CodecOptions& options) {
   }
 }
 
-int run(int argc, char** argv) {
-  CLI::App app("Text to tokens and back, for mapl.", "mapl-tokenizer");
-  PrepareOptions prepare_options;
-  CodecOptions codec_options;
-  add_data(app, prepare_options);
-  add_codec(app, codec_options);
-  app.require_subcommand(1);
+// Prints what `work` throws; the exit code.
+int report_errors(const std::function<void()>& work) {
   try {
-    app.parse(argc, argv);
+    work();
     return 0;
-  } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return app.exit(error);
-    fmt::print(stderr, "mapl: error: {}; see mapl-tokenizer --help\n", error.what());
-    return 2;
   } catch (const UserError& error) {
     fmt::print(stderr, "mapl: error: {}\n", error.what());
     return 2;
@@ -163,6 +159,42 @@ int run(int argc, char** argv) {
     fmt::print(stderr, "mapl: error: {}\n", error.what());
     return 1;
   }
+}
+
+// Does not return but by UserError, when the `model` that was given crashed the child. Without one
+// a crash is our bug: this process ends as its child did.
+void supervise(const std::function<void()>& work, const std::string& model,
+               const std::string& out) {
+  const Ended ended = run_apart([&] { return report_errors(work); });
+  if (ended.crashed() && !out.empty()) Staging::remove_left_by(ended.process, out);
+  if (!ended.crashed() || model.empty()) end_likewise(ended);
+  const std::string how =
+      ended.signal != 0 ? fmt::format("signal {}, {}", ended.signal, ::strsignal(ended.signal))
+                        : "it gave up";
+  throw UserError(
+      fmt::format("tokenizer {}: SentencePiece crashed while working with it ({}); the file is "
+                  "damaged or hostile: take one from whom you trust",
+                  model, how));
+}
+
+int run(int argc, char** argv) {
+  CLI::App app("Text to tokens and back, for mapl.", "mapl-tokenizer");
+  PrepareOptions prepare_options;
+  CodecOptions codec_options;
+  std::function<void()> work;
+  add_data(app, prepare_options, work);
+  add_codec(app, codec_options, work);
+  app.require_subcommand(1);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);
+    fmt::print(stderr, "mapl: error: {}; see mapl-tokenizer --help\n", error.what());
+    return 2;
+  }
+  const std::string& model =
+      codec_options.model.empty() ? prepare_options.model : codec_options.model;
+  return report_errors([&] { supervise(work, model, prepare_options.out); });
 }
 
 }  // namespace

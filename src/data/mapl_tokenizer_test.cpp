@@ -117,6 +117,32 @@ TEST_F(MaplTokenizer, AFullDiskIsOneErrorAndLeavesNothing) {
   EXPECT_THAT(scratch_.names(), testing::ElementsAre("err", "in", "out", "text.txt"));
 }
 
+// A field of protobuf: number, length, bytes.
+std::string field(int number, const std::string& bytes) {
+  std::string made(1, static_cast<char>(number << 3 | 2));
+  size_t length = bytes.size();
+  for (; length > 127; length >>= 7) made += static_cast<char>(length | 128);
+  return made + static_cast<char>(length) + bytes;
+}
+
+// A good model whose normaliser (field 3 of a model; its field 2 is a double array of one unit, 4
+// bytes long, and the text "x") sends the reader of the first character gigabytes away.
+TEST_F(MaplTokenizer, AModelThatCrashesSentencePieceIsOneErrorAndLeavesNothing) {
+  ASSERT_EQ(run("data --text text.txt --vocab-size 320 --out set").exit_code, 0);
+  const std::string far(
+      "\x04\0\0\0\0\xFE\xFF\xFF"
+      "x",
+      9);
+  scratch_.write("bad.model", scratch_.read("set/tokenizer.model") + field(3, field(2, far)));
+  const std::string crash = "tokenizer bad.model: SentencePiece crashed while working with it";
+  ::setenv("ASAN_OPTIONS", "handle_segv=0", 1);
+  expect_mistake("encode --model bad.model", crash, "text\n");
+  expect_mistake("data --text text.txt --out new --model bad.model", crash);
+  ::unsetenv("ASAN_OPTIONS");
+  EXPECT_THAT(scratch_.names(),
+              testing::ElementsAre("bad.model", "err", "in", "out", "set", "text.txt"));
+}
+
 TEST_F(MaplTokenizer, HelpIsNoError) {
   const Ran ran = run("data --help");
   EXPECT_EQ(ran.exit_code, 0);

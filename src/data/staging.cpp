@@ -31,6 +31,10 @@ fs::path tidy(const std::string& out) {
   return path.has_filename() ? path : path.parent_path();
 }
 
+fs::path hidden_beside(const fs::path& out, pid_t process) {
+  return out.parent_path() / fmt::format(".{}.part-{}", out.filename().string(), process);
+}
+
 }  // namespace
 
 Staging::Staging(const std::string& out) : out_(tidy(out)) {
@@ -43,7 +47,7 @@ Staging::Staging(const std::string& out) : out_(tidy(out)) {
   }
   fs::create_directories(out_.parent_path(), error);
   if (error) fail(out_, "make", error);
-  folder_ = out_.parent_path() / fmt::format(".{}.part-{}", out_.filename().string(), ::getpid());
+  folder_ = hidden_beside(out_, ::getpid());
   const sigset_t signals = ending_signals();
   ::pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   if (!fs::create_directory(folder_, error)) {
@@ -66,6 +70,11 @@ void Staging::commit() {
   std::error_code error;
   fs::rename(folder_, out_, error);
   if (error) fail(out_, "rename the finished files to", error);
+}
+
+void Staging::remove_left_by(pid_t process, const std::string& out) {
+  std::error_code ignored;
+  fs::remove_all(hidden_beside(tidy(out), process), ignored);
 }
 
 void Staging::wait_for_signal(std::stop_token stop) {

@@ -1,6 +1,8 @@
 // A folder that comes into being complete or not at all.
 #pragma once
 
+#include <sys/types.h>
+
 #include <filesystem>
 #include <string>
 #include <thread>
@@ -26,6 +28,9 @@ class Staging {
 
   // ERRORS  RunError when the folder cannot be renamed.
   void commit();
+
+  // Removes the hidden folder for `out` of a process that crashed.
+  static void remove_left_by(pid_t process, const std::string& out);
 
  private:
   void wait_for_signal(std::stop_token stop);

@@ -38,6 +38,20 @@ TEST(Staging, LeavesNothingWithoutACommit) {
   EXPECT_THAT(scratch.names(), IsEmpty());
 }
 
+TEST(Staging, WhatACrashLeftCanBeRemoved) {
+  const Scratch scratch;
+  const pid_t child = ::fork();
+  if (child == 0) {
+    Staging staging(scratch.path("out"));
+    put(staging.folder() / "file");
+    ::_exit(1);
+  }
+  ::waitpid(child, nullptr, 0);
+  EXPECT_THAT(scratch.names(), testing::SizeIs(1));
+  Staging::remove_left_by(child, scratch.path("out/"));
+  EXPECT_THAT(scratch.names(), IsEmpty());
+}
+
 TEST(Staging, TakesAnEmptyFolderAndNoOther) {
   const Scratch scratch;
   std::filesystem::create_directory(scratch.path("out"));

@@ -6,12 +6,14 @@
 
 #include <cerrno>
 #include <cstring>
+#include <exception>
+#include <filesystem>
 #include <fstream>
-#include <iterator>
+#include <optional>
+#include <system_error>
 #include <unordered_map>
 #include <utility>
 
-#include "base/check.h"
 #include "base/status.h"
 #include "data/shards.h"
 
@@ -71,6 +73,32 @@ std::string_view reason(std::string_view message) {
   return bracket == std::string_view::npos ? message : message.substr(bracket + 2);
 }
 
+[[noreturn]] void refuse_size(const std::string& name, const std::string& size) {
+  throw UserError(
+      fmt::format("tokenizer {}: {} bytes, and no .model file of more than {} is read; give one as "
+                  "`mapl data` or spm_train writes it",
+                  name, size, kMaxModelBytes));
+}
+
+// Why a call of SentencePiece failed, or nothing. Its double array and the standard library throw.
+template <typename Call>
+std::optional<std::string> failure_of(const Call& call) {
+  try {
+    const sentencepiece::util::Status status = call();
+    if (status.ok()) return std::nullopt;
+    return std::string(reason(status.message()));
+  } catch (const std::exception& error) {
+    return error.what();
+  }
+}
+
+[[noreturn]] void refuse_model(const char* action, const std::string& failure) {
+  throw UserError(
+      fmt::format("the tokenizer cannot {}: SentencePiece says \"{}\"; its .model file is damaged: "
+                  "give another",
+                  action, failure));
+}
+
 }  // namespace
 
 std::string Tokenizer::train(const std::function<bool(std::string&)>& next_text,
@@ -110,13 +138,22 @@ Tokenizer Tokenizer::load(const std::string& path) {
     throw UserError(fmt::format("tokenizer {}: {}; give a SentencePiece .model file", path,
                                 std::strerror(errno)));
   }
-  return parse(std::string(std::istreambuf_iterator<char>(file), {}), path);
+  std::error_code no_size;  // of a pipe or a device: those are read up to the limit
+  const uintmax_t size = std::filesystem::file_size(path, no_size);
+  if (!no_size && size > kMaxModelBytes) refuse_size(path, std::to_string(size));
+  std::string model(kMaxModelBytes + 1, '\0');
+  file.read(model.data(), static_cast<std::streamsize>(model.size()));
+  model.resize(static_cast<size_t>(file.gcount()));
+  return parse(model, path);
 }
 
 Tokenizer Tokenizer::parse(const std::string& model, const std::string& name) {
+  if (model.size() > kMaxModelBytes) {
+    refuse_size(name, fmt::format("more than {}", kMaxModelBytes));
+  }
   auto processor = std::make_unique<SentencePieceProcessor>();
-  const auto status = processor->LoadFromSerializedProto(model);
-  if (!status.ok() || processor->GetPieceSize() == 0) {
+  const auto failure = failure_of([&] { return processor->LoadFromSerializedProto(model); });
+  if (failure || processor->GetPieceSize() == 0) {
     throw UserError(
         fmt::format("tokenizer {}: not a SentencePiece model ({} bytes); give a .model "
                     "file as `mapl data` or spm_train writes it",
@@ -148,8 +185,8 @@ int Tokenizer::unknown() const { return processor_->unk_id(); }
 std::string Tokenizer::model() const { return processor_->serialized_model_proto(); }
 
 void Tokenizer::encode(std::string_view text, std::vector<int>& ids) const {
-  const auto status = processor_->Encode(text, &ids);
-  MAPL_CHECK(status.ok(), "SentencePiece cannot encode: {}", status.ToString());
+  const auto failure = failure_of([&] { return processor_->Encode(text, &ids); });
+  if (failure) refuse_model("encode", *failure);
 }
 
 std::string Tokenizer::decode(std::span<const int> ids) const {
@@ -162,8 +199,9 @@ std::string Tokenizer::decode(std::span<const int> ids) const {
     }
   }
   std::string text;
-  const auto status = processor_->Decode(std::vector<int>(ids.begin(), ids.end()), &text);
-  MAPL_CHECK(status.ok(), "SentencePiece cannot decode: {}", status.ToString());
+  const std::vector<int> copy(ids.begin(), ids.end());
+  const auto failure = failure_of([&] { return processor_->Decode(copy, &text); });
+  if (failure) refuse_model("decode", *failure);
   return text;
 }
 

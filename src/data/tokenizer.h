@@ -16,6 +16,9 @@ class SentencePieceProcessor;
 
 namespace mapl::data {
 
+// The largest .model file that is read; 65,536 pieces and a normaliser take some 2 MB.
+inline constexpr size_t kMaxModelBytes = size_t{16} << 20;
+
 class Tokenizer {
  public:
   struct TrainOptions {
@@ -36,8 +39,10 @@ class Tokenizer {
   static std::string train(const std::function<bool(std::string&)>& next_text,
                            TrainOptions options);
 
-  // ERRORS  UserError when the file is no SentencePiece model, has no BOS (<s>) or has more pieces
-  //         than a uint16 can name.
+  // ERRORS  UserError when the file is larger than kMaxModelBytes, is no SentencePiece model, has
+  //         no BOS (<s>) or has more pieces than a uint16 can name.
+  // WHY apart.h: libsentencepiece trusts such a file's normaliser, user-defined pieces and lengths,
+  // and a hostile one can crash it here, in encode() and in decode() (docs/security.md).
   static Tokenizer load(const std::string& path);
   // The same for the bytes of such a file; `name` stands for it in errors.
   static Tokenizer parse(const std::string& model, const std::string& name);
@@ -52,9 +57,10 @@ class Tokenizer {
   std::string model() const;
 
   // No BOS is added.
+  //   ERRORS  UserError when SentencePiece refuses, as it does with a damaged model.
   void encode(std::string_view text, std::vector<int>& ids) const;
   // Special ids (BOS) give no text.
-  //   ERRORS  UserError for an id outside the vocabulary.
+  //   ERRORS  UserError for an id outside the vocabulary, and as encode().
   std::string decode(std::span<const int> ids) const;
 
  private:
