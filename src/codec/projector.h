@@ -4,7 +4,7 @@
 // the Stiefel manifold at the start, a function of the seed. They differ in how A is trained:
 //
 //   frozen    not at all; an A for each boundary
-//   free      as any matrix, by Muon
+//   free      by Muon without its aspect factor, at the rate of stiefel (docs/decisions/0011)
 //   stiefel   A^T A = I kept, by SPEL
 //   subspace  not at all, and one A for all boundaries: what crosses is lossless because every
 //             weight that writes into the residual stream is held in its span (SSN, arXiv
