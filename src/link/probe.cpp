@@ -1,8 +1,20 @@
 #include "link/probe.h"
 
+#include <fmt/format.h>
+#include <netdb.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
 #include <algorithm>
+#include <cerrno>
 #include <chrono>
+#include <cstring>
+#include <memory>
+#include <string_view>
 #include <vector>
+
+#include "link/endpoint.h"
 
 namespace mapl::link {
 namespace {
@@ -11,12 +23,6 @@ namespace {
 enum class Part : uint8_t { kPing = 1, kPong = 2, kFill = 3, kLast = 4, kResult = 5 };
 
 constexpr int64_t kNumBytes = 8;
-
-int64_t wall_ns() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(
-             std::chrono::system_clock::now().time_since_epoch())
-      .count();
-}
 
 double ms(int64_t ns) { return 1e-6 * static_cast<double>(ns); }
 
@@ -35,7 +41,7 @@ class Prober {
     int64_t least = 0;
     for (int i = 0; i < options_.rounds; ++i) {
       const int64_t asked = now_ns();
-      const int64_t asked_wall = wall_ns();
+      const int64_t asked_wall = options_.clock();
       if (Status sent = send(Part::kPing, number(0)); !sent.is_ok()) return sent;
       const auto answer = recv(Part::kPong, kNumBytes);
       if (!answer.is_ok()) return answer.status();
@@ -55,7 +61,7 @@ class Prober {
     for (int i = 0; i < options_.rounds; ++i) {
       const auto asked = recv(Part::kPing, kNumBytes);
       if (!asked.is_ok()) return asked.status();
-      if (Status sent = send(Part::kPong, number(wall_ns())); !sent.is_ok()) return sent;
+      if (Status sent = send(Part::kPong, number(options_.clock())); !sent.is_ok()) return sent;
     }
     return Status::ok();
   }
@@ -120,7 +126,34 @@ class Prober {
   const ProbeOptions& options_;
 };
 
+using Addresses = std::unique_ptr<addrinfo, decltype(&freeaddrinfo)>;
+
+// errno of a connection to the first of them: that is the one libzmq takes.
+int connect_to(const addrinfo& address, Deadline deadline) {
+  const int fd = ::socket(address.ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return errno;
+  int error = ::connect(fd, address.ai_addr, address.ai_addrlen) == 0 ? 0 : errno;
+  if (error == EINPROGRESS) {
+    const auto left = std::chrono::ceil<std::chrono::milliseconds>(deadline - Clock::now());
+    pollfd ready{.fd = fd, .events = POLLOUT, .revents = 0};
+    socklen_t size = sizeof(error);
+    if (::poll(&ready, 1, std::max(0, static_cast<int>(left.count()))) <= 0) {
+      error = ETIMEDOUT;
+    } else if (::getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size) != 0) {
+      error = errno;
+    }
+  }
+  ::close(fd);
+  return error;
+}
+
 }  // namespace
+
+int64_t wall_ns() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
+             std::chrono::system_clock::now().time_since_epoch())
+      .count();
+}
 
 Result<ProbeReport> probe(Link& link, const ProbeOptions& options) {
   Prober prober(link, options);
@@ -137,6 +170,30 @@ Result<ProbeReport> probe(Link& link, const ProbeOptions& options) {
   if (status.is_ok()) status = options.leads ? second() : first();
   if (!status.is_ok()) return status;
   return report;
+}
+
+Status knock(const std::string& endpoint, Deadline deadline) {
+  constexpr std::string_view kTcp = "tcp://";
+  const Status nothing(Code::kRefused, "connection refused");
+  if (!endpoint.starts_with(kTcp)) return is_ipc_in_use(endpoint) ? Status::ok() : nothing;
+  const size_t colon = endpoint.rfind(':');
+  std::string host = endpoint.substr(kTcp.size(), colon - kTcp.size());
+  addrinfo wanted{};
+  wanted.ai_socktype = SOCK_STREAM;
+  wanted.ai_family = host.starts_with('[') ? AF_INET6 : AF_INET;  // as ZmqContext does
+  std::erase_if(host, [](char c) { return c == '[' || c == ']'; });
+  addrinfo* found = nullptr;
+  const int unknown =
+      getaddrinfo(host.c_str(), endpoint.substr(colon + 1).c_str(), &wanted, &found);
+  if (unknown != 0) {
+    return {Code::kIo, fmt::format("{} does not resolve: {}", host, gai_strerror(unknown))};
+  }
+  const Addresses addresses(found, freeaddrinfo);
+  const int error = connect_to(*addresses, deadline);
+  if (error == 0) return Status::ok();
+  if (error == ECONNREFUSED) return nothing;
+  if (error == ETIMEDOUT) return {Code::kTimeout, "no answer"};
+  return {Code::kIo, std::strerror(error)};
 }
 
 }  // namespace mapl::link

@@ -20,33 +20,16 @@ link::LinkOptions link_options(int neighbour, uint64_t max_payload_bytes) {
   return {.peer = fmt::format("stage {}", neighbour), .max_payload_bytes = max_payload_bytes};
 }
 
-// The links with the recipe's bandwidth and latency in front.
-StageLinks shaped(const Recipe& recipe, StageLinks links) {
-  const link::ShapeOptions shape{
-      .bandwidth_mbps = recipe.link.bandwidth_mbps,
-      .latency_ms = recipe.link.latency_ms,
-      .meter = recipe.link.meter == "serial" ? link::Meter::kSerial : link::Meter::kPipelined};
-  const auto wire = std::make_shared<link::SerialWire>();
-  if (links.prev) links.prev = link::make_shaped(std::move(links.prev), shape, wire);
-  if (links.next) links.next = link::make_shaped(std::move(links.next), shape, wire);
-  return links;
-}
-
 // One of the two links, not waited for.
 std::unique_ptr<link::ZmqLink> start_link(const Recipe& recipe, int stage, int neighbour,
                                           link::LinkOptions link, link::ZmqContext& context,
                                           const std::optional<link::CurveIdentity>& identity) {
-  // The later stage of a boundary listens, or, where it has no endpoint, the earlier.
-  const auto& stages = recipe.link.stages;
-  const Recipe::Peer& later = stages.at(static_cast<size_t>(std::max(stage, neighbour)));
-  const Recipe::Peer& earlier = stages.at(static_cast<size_t>(std::min(stage, neighbour)));
-  const bool later_listens = !later.endpoint.empty();
-  const std::string& endpoint = later_listens ? later.endpoint : earlier.next_endpoint;
+  Meeting meeting = meeting_of(recipe, stage, neighbour);
   link.peer = fmt::format("stage {}", neighbour);
   return context.start(
       {.link = std::move(link),
-       .endpoint = endpoint,
-       .bind = later_listens == (stage > neighbour),
+       .endpoint = std::move(meeting.endpoint),
+       .bind = meeting.listens,
        .own = identity,
        .peer_public_key = recipe.link.stages[static_cast<size_t>(neighbour)].public_key});
 }
@@ -69,6 +52,48 @@ void check_identity(const Recipe& recipe, int stage,
   }
 }
 
+}  // namespace
+
+LinkLimits limits_of(const Recipe& recipe, Assembly& assembly) {
+  LinkLimits limits;
+  if (assembly.prev_end() != nullptr) {
+    limits.max_prev_payload_bytes = prev_payload_limit(recipe, assembly);
+  }
+  if (assembly.next_end() != nullptr) {
+    limits.max_next_payload_bytes = next_payload_limit(recipe, assembly);
+  }
+  return limits;
+}
+
+Meeting meeting_of(const Recipe& recipe, int stage, int neighbour) {
+  const auto& stages = recipe.link.stages;
+  const Recipe::Peer& later = stages.at(static_cast<size_t>(std::max(stage, neighbour)));
+  const Recipe::Peer& earlier = stages.at(static_cast<size_t>(std::min(stage, neighbour)));
+  const bool later_listens = !later.endpoint.empty();
+  return {.endpoint = later_listens ? later.endpoint : earlier.next_endpoint,
+          .listens = later_listens == (stage > neighbour)};
+}
+
+StartedLinks start_links(const Recipe& recipe, int stage, const LinkLimits& limits,
+                         link::ZmqContext& context,
+                         const std::optional<link::CurveIdentity>& identity) {
+  check_identity(recipe, stage, identity);
+  StartedLinks links;
+  if (stage > 0) {
+    links.prev = start_link(recipe, stage, stage - 1,
+                            {.max_payload_bytes = limits.max_prev_payload_bytes,
+                             .max_queued_bytes = limits.max_queued_bytes},
+                            context, identity);
+  }
+  if (stage + 1 < recipe.pipeline.stages) {
+    links.next = start_link(recipe, stage, stage + 1,
+                            {.max_payload_bytes = limits.max_next_payload_bytes,
+                             .max_queued_bytes = limits.max_queued_bytes},
+                            context, identity);
+  }
+  return links;
+}
+
 Status wait_connected(link::ZmqLink& link, Deadline deadline, const std::stop_token& stop) {
   std::string said;
   while (true) {
@@ -85,35 +110,20 @@ Status wait_connected(link::ZmqLink& link, Deadline deadline, const std::stop_to
   }
 }
 
-}  // namespace
-
-LinkLimits limits_of(const Recipe& recipe, Assembly& assembly) {
-  LinkLimits limits;
-  if (assembly.prev_end() != nullptr) {
-    limits.max_prev_payload_bytes = prev_payload_limit(recipe, assembly);
-  }
-  if (assembly.next_end() != nullptr) {
-    limits.max_next_payload_bytes = next_payload_limit(recipe, assembly);
-  }
-  return limits;
+StageLinks shaped(const Recipe& recipe, StageLinks links) {
+  const link::ShapeOptions shape{
+      .bandwidth_mbps = recipe.link.bandwidth_mbps,
+      .latency_ms = recipe.link.latency_ms,
+      .meter = recipe.link.meter == "serial" ? link::Meter::kSerial : link::Meter::kPipelined};
+  const auto wire = std::make_shared<link::SerialWire>();
+  if (links.prev) links.prev = link::make_shaped(std::move(links.prev), shape, wire);
+  if (links.next) links.next = link::make_shaped(std::move(links.next), shape, wire);
+  return links;
 }
 
 Result<StageLinks> open_links(const Recipe& recipe, int stage, const LinkLimits& limits,
                               link::ZmqContext& context, const OpenOptions& options) {
-  check_identity(recipe, stage, options.identity);
-  std::unique_ptr<link::ZmqLink> prev, next;
-  if (stage > 0) {
-    prev = start_link(recipe, stage, stage - 1,
-                      {.max_payload_bytes = limits.max_prev_payload_bytes,
-                       .max_queued_bytes = limits.max_queued_bytes},
-                      context, options.identity);
-  }
-  if (stage + 1 < recipe.pipeline.stages) {
-    next = start_link(recipe, stage, stage + 1,
-                      {.max_payload_bytes = limits.max_next_payload_bytes,
-                       .max_queued_bytes = limits.max_queued_bytes},
-                      context, options.identity);
-  }
+  auto [prev, next] = start_links(recipe, stage, limits, context, options.identity);
   const Deadline deadline = in_seconds(options.seconds);
   for (link::ZmqLink* link : {prev.get(), next.get()}) {
     if (link == nullptr) continue;

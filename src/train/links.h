@@ -21,23 +21,45 @@ struct StageLinks {
   std::unique_ptr<link::Link> next;  // null on the last
 };
 
-// Both links of one stage over ZeroMQ, at the endpoints of recipe.link.stages: one end of each
-// boundary binds, the other connects outward. Returns when both neighbours are there.
-//   ERRORS  UserError: endpoints or keys that cannot be used; Status: a neighbour that does not
-//           come, or that is another; kClosed when asked to stop
+// The most that a neighbour's frames may announce, and how much may wait to leave.
 struct LinkLimits {
   uint64_t max_prev_payload_bytes = 0;  // of the link towards stage 0
   uint64_t max_next_payload_bytes = 0;
   uint64_t max_queued_bytes = link::LinkOptions().max_queued_bytes;
 };
 LinkLimits limits_of(const Recipe& recipe, Assembly& assembly);
+
+// Where a stage meets a neighbour: the later stage of a boundary listens, or, where it has no
+// endpoint, the earlier.
+struct Meeting {
+  std::string endpoint;  // as the recipe has it: what the end that connects needs
+  bool listens = false;  // this stage does, not the neighbour
+};
+Meeting meeting_of(const Recipe& recipe, int stage, int neighbour);
+
+// Both links of one stage over ZeroMQ, at the endpoints of recipe.link.stages: one end of each
+// boundary binds, the other connects outward.
 struct OpenOptions {
   std::optional<link::CurveIdentity> identity;  // this stage's keys, when the recipe names any
   double seconds = 60;                          // to wait for the neighbours
   std::stop_token stop;
 };
+// Returns when both neighbours are there.
+//   ERRORS  UserError: endpoints or keys that cannot be used; Status: a neighbour that does not
+//           come, or that is another; kClosed when asked to stop
 Result<StageLinks> open_links(const Recipe& recipe, int stage, const LinkLimits& limits,
                               link::ZmqContext& context, const OpenOptions& options);
+
+// The three parts of it, for who asks about each neighbour by itself. ERRORS as above.
+struct StartedLinks {
+  std::unique_ptr<link::ZmqLink> prev, next;  // listening or trying to connect
+};
+StartedLinks start_links(const Recipe& recipe, int stage, const LinkLimits& limits,
+                         link::ZmqContext& context,
+                         const std::optional<link::CurveIdentity>& identity);
+Status wait_connected(link::ZmqLink& link, Deadline deadline, const std::stop_token& stop);
+// With the recipe's bandwidth and latency in front.
+StageLinks shaped(const Recipe& recipe, StageLinks links);
 
 // Which stage a launcher has made of this process.
 //   ERRORS  UserError: no launcher, or one that has started another number of stages

@@ -72,6 +72,22 @@ TEST(Links, EitherEndOfABoundaryMayListen) {
   for (const Status& status : statuses) EXPECT_TRUE(status.is_ok()) << status.to_string();
 }
 
+TEST(Links, TheStageThatHasAnEndpointForAnotherListens) {
+  const SmallRun small;
+  Recipe recipe = small.recipe({"pipeline.stages=3", "link.kind=zmq"});
+  recipe.link.stages = {
+      {.next_endpoint = "tcp://127.0.0.1:1"}, {}, {.endpoint = "tcp://127.0.0.1:2"}};
+  const auto check = [&](int stage, int neighbour, const std::string& endpoint, bool listens) {
+    const Meeting meeting = meeting_of(recipe, stage, neighbour);
+    EXPECT_EQ(meeting.endpoint, endpoint);
+    EXPECT_EQ(meeting.listens, listens) << stage << " for " << neighbour;
+  };
+  check(0, 1, "tcp://127.0.0.1:1", true);
+  check(1, 0, "tcp://127.0.0.1:1", false);
+  check(1, 2, "tcp://127.0.0.1:2", false);
+  check(2, 1, "tcp://127.0.0.1:2", true);
+}
+
 TEST(Links, AWaitForANeighbourEndsWhenAskedTo) {
   const SmallRun small;
   Recipe recipe = small.recipe({"pipeline.stages=2", "link.kind=zmq"});
