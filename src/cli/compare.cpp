@@ -51,11 +51,14 @@ bool is_done(const Task& task) {
     throw UserError(task.folder + " is in the way and is not a run; choose another --out");
   }
   const train::Recipe there = train::load_recipe(task.folder + "/recipe.toml");
-  if (train::hash(there) != train::hash(task.recipe)) {
+  const std::string other = train::hash(there) != train::hash(task.recipe)
+                                ? train::diff(there, task.recipe, /*shared_only=*/true)
+                                : train::unfair_difference(there, task.recipe);
+  if (!other.empty()) {
     throw UserError(
         fmt::format("{} holds a run of another recipe; choose another --out, or remove "
                     "it:\n{}",
-                    task.folder, train::diff(there, task.recipe, /*shared_only=*/true)));
+                    task.folder, other));
   }
   if (!report::is_finished(task.folder)) return false;
   const int64_t tokens = task.recipe.training.steps * train::tokens_per_step(task.recipe);
@@ -142,9 +145,8 @@ int compare(const Options& options, std::stop_token stop) {
 
   std::vector<report::Arm> results;
   for (size_t a = 0; a < arms.size(); ++a) {
-    report::Arm arm{.name = arms[a].name, .parameters = 0, .runs = {}};
+    report::Arm arm{.name = arms[a].name, .runs = {}};
     for (size_t i = a * seeds; i < (a + 1) * seeds; ++i) {
-      arm.parameters = train::count_parameters(tasks[i].recipe);
       if (is_done(tasks[i])) arm.runs.push_back(report::read_run(tasks[i].folder));
     }
     if (!arm.runs.empty()) results.push_back(std::move(arm));

@@ -35,6 +35,13 @@ TEST(Compare, TrainsEachMethodWithEachSeedAndPrintsOneTable) {
   const Ran other = run_mapl(words + " --set training.steps=5");
   EXPECT_EQ(other.exit_code, 2);
   EXPECT_NE(other.output.find("training.steps: 6 -> 5"), std::string::npos) << other.output;
+  // Nor does a stage have to share a key for it to change what a table says.
+  for (const char* key : {"link.bandwidth_mbps", "data.train"}) {
+    const std::string value = key == std::string("data.train") ? small.folder() + "/*.bin" : "5";
+    const Ran local = run_mapl(words + " --set " + key + "='" + value + "'");
+    EXPECT_EQ(local.exit_code, 2);
+    EXPECT_NE(local.output.find(key), std::string::npos) << local.output;
+  }
 }
 
 TEST(Compare, GoesOnWithARunThatDidNotEnd) {

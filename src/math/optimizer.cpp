@@ -142,6 +142,12 @@ void Optimizer::step(double lr_factor, double gradient_scale) {
   }
 }
 
+int64_t Optimizer::num_parameters() const {
+  int64_t count = 0;
+  for (const Parameter& parameter : parameters_) count += parameter.value.numel();
+  return count;
+}
+
 void Optimizer::zero_grad() {
   at::NoGradGuard no_grad;
   for (auto& parameter : parameters_) {

@@ -41,6 +41,7 @@ class Optimizer {
   void step(double lr_factor, double gradient_scale);
 
   // Drops the gradients: the next backward pass stores instead of adding.
+  int64_t num_parameters() const;  // single numbers
   void zero_grad();
 
   const std::vector<Parameter>& parameters() const { return parameters_; }

@@ -322,6 +322,7 @@ StageReport Step::report() {
   own.traffic = total.traffic - counted_;
   own.traffic += transaction_.unreported;
   own.peak_rss_bytes = peak_rss_bytes();
+  own.num_parameters = optimizer_.num_parameters();
   if (next_) {
     own.energy_kept = next_->end().energy_kept();
     own.orthogonality_error = next_->end().orthogonality_error();

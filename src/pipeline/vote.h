@@ -26,9 +26,10 @@ struct StageReport {
   double waited_seconds = 0;           // this step: for neighbours
   double sending_seconds = 0;          // this step: blocked by a full send queue
   int64_t peak_rss_bytes = 0;
+  int64_t num_parameters = 0;  // trained numbers, those of this stage's ends included
   Traffic traffic;  // since the report before, this vote included
 };
-static_assert(sizeof(StageReport) == 120, "wire layout");
+static_assert(sizeof(StageReport) == 128, "wire layout");
 
 // Goes from the last stage to stage 0, growing by a report at each.
 struct Vote {

@@ -11,7 +11,6 @@ namespace mapl::report {
 
 struct Arm {
   std::string name;
-  int64_t parameters = 0;        // trained numbers, those of the boundaries included
   std::vector<RunFigures> runs;  // one for each seed
 };
 

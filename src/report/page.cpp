@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <fstream>
+#include <limits>
 #include <map>
 #include <set>
 
@@ -18,6 +19,7 @@ namespace {
 
 constexpr size_t kWindow = 10;  // steps that a loss is the mean of
 constexpr size_t kMostPoints = 400;
+constexpr size_t kLongRun = 100;  // lines of metrics; of such the first tenth is not drawn
 
 constexpr const char* kStyle = R"css(
 :root { color-scheme: light dark; --paper: #fff; --ink: #1b1f24; --faint: #d8dde3; --soft: #57606a;
@@ -32,7 +34,8 @@ h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 svg { width: 100%; height: auto; } .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 13px; font-variant-numeric: tabular-nums; }
 th, td { border-bottom: 1px solid var(--faint); padding: .3rem .6rem; text-align: right; }
-th:first-child, td:first-child { text-align: left; } p { color: var(--soft); }
+th:first-child, td:first-child { text-align: left; overflow-wrap: anywhere; }
+td:first-child { min-width: 11rem; } p { color: var(--soft); }
 .axis { stroke: var(--ink); } .grid { stroke: var(--faint); }
 .label { fill: var(--soft); font-size: 12px; }
 polyline { fill: none; stroke-width: 1.8; stroke-linejoin: round; } .key { stroke-width: 6; }
@@ -78,17 +81,31 @@ Series loss_series(const std::string& name, const RunFigures& run, Number Point:
   return series;
 }
 
+// Where the loss starts is far above where runs differ.
+double highest_loss(const std::vector<RunFigures>& runs) {
+  double highest = 0;
+  for (const RunFigures& run : runs) {
+    if (run.points.size() < kLongRun) return std::numeric_limits<double>::infinity();
+    highest = std::max(highest, smoothed_loss(run.points, kWindow)[run.points.size() / 10]);
+  }
+  return highest;
+}
+
+// "run 2, boundary 1": the table of runs has their names.
+std::string place_in(const std::vector<RunFigures>& runs, size_t run, const std::string& place) {
+  return runs.size() == 1 ? place : fmt::format("run {}, {}", run + 1, place);
+}
+
 // A line for each run and boundary that has something to tell: known, and not 1 throughout (of a
 // boundary where nothing is projected).
-std::vector<Series> boundary_series(const std::vector<std::string>& names,
-                                    const std::vector<RunFigures>& runs,
+std::vector<Series> boundary_series(const std::vector<RunFigures>& runs,
                                     RunFigures::BoundaryTraces RunFigures::*traces,
                                     const std::string& what = "boundary") {
   std::vector<Series> all;
   for (size_t i = 0; i < runs.size(); ++i) {
     for (size_t b = 0; b < (runs[i].*traces).size(); ++b) {
       const auto& values = (runs[i].*traces)[b];
-      Series series{fmt::format("{}, {} {}", names[i], what, b), {}};
+      Series series{place_in(runs, i, fmt::format("{} {}", what, b)), {}};
       const size_t stride = std::max<size_t>(1, values.size() / kMostPoints);
       bool tells = false;
       for (size_t k = 0; k < values.size(); k += stride) {
@@ -120,16 +137,17 @@ std::string table(const std::vector<std::vector<std::string>>& rows) {
 
 std::string figures(const std::vector<std::string>& names, const std::vector<RunFigures>& runs) {
   std::vector<std::vector<std::string>> rows = {{"run", "validation loss", "B/token out",
-                                                 "B/token back", "ratio", "step s", "memory MB",
-                                                 "max |A'A - I|"}};
+                                                 "B/token back", "ratio", "parameters", "memory MB",
+                                                 "step s", "max |A'A - I|"}};
   for (size_t i = 0; i < runs.size(); ++i) {
     const RunFigures& run = runs[i];
     rows.push_back(
         {names[i], fmt::format("{:.4f}", run.validation_loss),
          fmt::format("{:.1f}", run.activation_bytes), fmt::format("{:.1f}", run.gradient_bytes),
-         fmt::format("{:.2f}", run.compression_ratio), fmt::format("{:.3f}", run.step_seconds),
+         fmt::format("{:.2f}", run.compression_ratio),
+         fmt::format("{:.2f} M", 1e-6 * static_cast<double>(run.parameters)),
          fmt::format("{:.0f}", 1e-6 * static_cast<double>(run.peak_rss_bytes)),
-         fmt::format("{:.1e}", run.orthogonality_error)});
+         fmt::format("{:.3f}", run.step_seconds), fmt::format("{:.1e}", run.orthogonality_error)});
   }
   return table(rows);
 }
@@ -178,9 +196,13 @@ std::string recipe_differences(const std::vector<std::string>& names,
 }  // namespace
 
 std::string page(const std::vector<std::string>& folders) {
-  const auto names = names_of(folders);
   std::vector<RunFigures> runs;
   for (const std::string& folder : folders) runs.push_back(read_run(folder));
+  std::vector<std::string> names = names_of(folders);
+  for (size_t i = 0; i < names.size() && names.size() > 1; ++i) {
+    names[i] = fmt::format("{}  {}", i + 1, names[i]);
+  }
+  const double highest = highest_loss(runs);
 
   const auto loss_against = [&](const std::string& what, auto x, bool log_x) {
     std::vector<Series> series;
@@ -188,21 +210,26 @@ std::string page(const std::vector<std::string>& folders) {
     return line_chart(series, {.title = "Loss against " + what,
                                .x_label = what,
                                .y_label = "loss, nats per token",
-                               .log_x = log_x});
+                               .log_x = log_x,
+                               .highest = highest});
   };
   std::vector<Series> frontier;
   std::vector<BarRow> times;
   for (size_t i = 0; i < runs.size(); ++i) {
-    frontier.push_back({names[i], {{runs[i].total_bytes, runs[i].validation_loss}}});
+    frontier.push_back({names[i],
+                        {{runs[i].total_bytes, runs[i].validation_loss}},
+                        runs.size() > 1 ? std::to_string(i + 1) : ""});
     for (size_t k = 0; k < runs[i].stage_times.size(); ++k) {
       const StageTime& time = runs[i].stage_times[k];
-      times.push_back({fmt::format("{}, stage {}", names[i], k),
+      times.push_back({place_in(runs, i, fmt::format("stage {}", k)),
                        {time.compute_seconds, time.sending_seconds, time.waiting_seconds}});
     }
   }
   std::string body;
   body += section("Runs", "Bytes are per token and boundary.", figures(names, runs));
-  body += section("Loss against tokens", "Mean of ten steps.",
+  body += section("Loss against tokens",
+                  std::isfinite(highest) ? "Mean of ten steps. The first tenth lies above."
+                                         : "Mean of ten steps.",
                   loss_against("tokens", &Point::tokens, false));
   body += section("Loss against bytes", "All that crossed one boundary, both ways.",
                   loss_against("bytes", &Point::bytes, true));
@@ -220,14 +247,12 @@ std::string page(const std::vector<std::string>& folders) {
                     line_chart(series, {.title = title, .x_label = "step", .y_label = y_label}));
   };
   over_steps("Energy kept", "Share of the residual that the basis of a boundary keeps.",
-             boundary_series(names, runs, &RunFigures::energy_of_boundary), "share");
+             boundary_series(runs, &RunFigures::energy_of_boundary), "share");
   over_steps("Angle between neighbouring bases",
              "Mean principal angle between the bases of a boundary and the one before it.",
-             boundary_series(names, runs, &RunFigures::angle_of_boundary), "degrees");
-  std::vector<Series> usage =
-      boundary_series(names, runs, &RunFigures::activation_usage, "out, boundary");
-  for (Series& series :
-       boundary_series(names, runs, &RunFigures::gradient_usage, "back, boundary")) {
+             boundary_series(runs, &RunFigures::angle_of_boundary), "degrees");
+  std::vector<Series> usage = boundary_series(runs, &RunFigures::activation_usage, "out, boundary");
+  for (Series& series : boundary_series(runs, &RunFigures::gradient_usage, "back, boundary")) {
     usage.push_back(std::move(series));
   }
   over_steps("Codebook usage", "exp(entropy) of the entries chosen, over their number.", usage,

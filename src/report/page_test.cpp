@@ -21,8 +21,9 @@ TEST(Page, ShowsEachRunInEachChartAndWhatDiffers) {
                             "Where the time of each stage went"}) {
     EXPECT_TRUE(has(title)) << title;
   }
-  EXPECT_TRUE(has("boundary 1"));
-  EXPECT_TRUE(has("out, boundary 0"));
+  EXPECT_TRUE(has("run 2, boundary 1"));
+  EXPECT_TRUE(has("run 1, out, boundary 0"));
+  EXPECT_TRUE(has("1.50 M"));
   EXPECT_FALSE(has("out, boundary 1"));  // has no codebooks
   EXPECT_TRUE(has("stage 2"));
 }

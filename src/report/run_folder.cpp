@@ -100,6 +100,7 @@ RunFigures read_run(const std::string& folder) try {
   }
   run.stage_times.resize(rss.size());
   for (const Json& bytes : rss) run.peak_rss_bytes += bytes.get<int64_t>();
+  run.parameters = summary.at("parameters").get<int64_t>();
   run.validation_loss = summary.at("validation_loss").get<double>();
   run.tokens = summary.at("tokens").get<int64_t>();
   const double crossings = static_cast<double>(run.tokens) * boundaries;

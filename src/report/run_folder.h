@@ -36,6 +36,7 @@ struct RunFigures {
   double energy_kept = 0;          // of the last step, mean over boundaries; NaN without boundaries
   double step_seconds = 0;         // median
   int64_t peak_rss_bytes = 0;      // sum over stages
+  int64_t parameters = 0;          // trained numbers, those at the boundaries included
   std::vector<Point> points;
   // [boundary][point], NaN where not known (docs/run_folder.md).
   using BoundaryTraces = std::vector<std::vector<double>>;

@@ -21,6 +21,7 @@ TEST(RunFolder, FiguresAreThoseOfTheRun) {
   EXPECT_DOUBLE_EQ(run.energy_kept, 0.6);
   EXPECT_EQ(run.step_seconds, 1);
   EXPECT_EQ(run.peak_rss_bytes, 6000000);
+  EXPECT_EQ(run.parameters, 1500000);
   ASSERT_EQ(run.points.size(), 3u);
   EXPECT_EQ(run.points[1].tokens, 200);
   EXPECT_EQ(run.points[1].seconds, 2);

@@ -43,6 +43,7 @@ class RunForTest {
     summary["tokens"] = 100 * losses.size();
     summary["compression_ratio"] = 4.0;
     summary["orthogonality_error_max"] = 2e-7;
+    summary["parameters"] = 1500000;
     summary["peak_rss_bytes"] = {1000000, 2000000, 3000000};
     std::ofstream(folder_ + "/summary.json") << summary.dump();
     std::ofstream(folder_ + "/recipe.toml")

@@ -12,6 +12,7 @@ namespace {
 constexpr double kWidth = 720, kHeight = 380;
 constexpr double kLeft = 64, kRight = 16, kTop = 14, kBottom = 46;
 constexpr double kLegendLine = 20;
+constexpr size_t kMostLetters = 82;  // of a name on a line of its own
 
 struct Range {
   double low = std::numeric_limits<double>::infinity();
@@ -48,7 +49,9 @@ class Frame {
     y_ = {marks.front(), marks.back()};
   }
 
-  bool is_shown(double x, double y) const { return std::isfinite(axis_x(x)) && std::isfinite(y); }
+  bool is_shown(double x, double y) const {
+    return std::isfinite(axis_x(x)) && std::isfinite(y) && y <= options_.highest;
+  }
   double place_x(double x) const {
     return kLeft + (axis_x(x) - x_.low) / (x_.high - x_.low) * (kWidth - kLeft - kRight);
   }
@@ -64,9 +67,7 @@ class Frame {
           "<text class=\"label\" x=\"{}\" y=\"{:.1f}\" text-anchor=\"end\">{}</text>",
           kLeft, kWidth - kRight, place_y(y), place_y(y), kLeft - 8, place_y(y) + 4, y);
     }
-    for (const double at : ticks(x_.low, x_.high, 6)) {
-      if (at < x_.low || at > x_.high) continue;
-      const double x = options_.log_x ? std::pow(10, at) : at;
+    for (const double x : x_marks()) {
       text += fmt::format(
           "<text class=\"label\" x=\"{:.1f}\" y=\"{}\" text-anchor=\"middle\">{}</text>",
           place_x(x), kHeight - kBottom + 18, short_number(x));
@@ -90,6 +91,13 @@ class Frame {
   }
 
  private:
+  std::vector<double> x_marks() const {
+    constexpr int kMarks = 6;
+    if (options_.log_x) return log_ticks(std::pow(10, x_.low), std::pow(10, x_.high), kMarks);
+    std::vector<double> marks = ticks(x_.low, x_.high, kMarks);
+    std::erase_if(marks, [&](double x) { return x < x_.low || x > x_.high; });
+    return marks;
+  }
   double axis_x(double x) const { return options_.log_x ? std::log10(x) : x; }
 
   ChartOptions options_;
@@ -107,16 +115,52 @@ std::string open_svg(double height, const std::string& title) {
                      escape(title));
 }
 
-std::string legend(const std::vector<std::string>& names, double top) {
-  std::string text;
-  for (size_t i = 0; i < names.size(); ++i) {
-    const double y = top + kLegendLine * static_cast<double>(i);
-    text += fmt::format(
-        "<line class=\"series-{0} key\"{1} x1=\"{2}\" x2=\"{3}\" y1=\"{4}\" y2=\"{4}\"/>"
-        "<text class=\"label\" x=\"{5}\" y=\"{6}\">{7}</text>",
-        i % kNumColours, dash(i), kLeft, kLeft + 30, y + 5, kLeft + 38, y + 9, escape(names[i]));
+// Without its middle where it is too long: what tells runs apart often stands at the end.
+std::string shortened(const std::string& name) {
+  if (name.size() <= kMostLetters) return name;
+  const size_t end = kMostLetters / 2;
+  return name.substr(0, kMostLetters - end - 3) + "..." + name.substr(name.size() - end);
+}
+
+// Legends of one chart, below it.
+class Legend {
+ public:
+  explicit Legend(std::vector<std::string> names) : names_(std::move(names)) {
+    size_t longest = 1;
+    for (const std::string& name : names_) longest = std::max(longest, name.size());
+    constexpr double kPerLetter = 6.8, kKey = 50;
+    const double width = kWidth - kLeft - kRight;
+    columns_ = static_cast<size_t>(
+        std::clamp(width / (kKey + kPerLetter * static_cast<double>(longest)), 1.0, 4.0));
+    column_width_ = width / static_cast<double>(columns_);
   }
-  return text;
+
+  double height() const {
+    return kLegendLine * static_cast<double>((names_.size() + columns_ - 1) / columns_) + 6;
+  }
+  std::string at(double top) const {
+    std::string text;
+    for (size_t i = 0; i < names_.size(); ++i) {
+      const double y = top + kLegendLine * static_cast<double>(i / columns_);
+      const double x = kLeft + column_width_ * static_cast<double>(i % columns_);
+      text += fmt::format(
+          "<line class=\"series-{0} key\"{1} x1=\"{2:.1f}\" x2=\"{3:.1f}\" y1=\"{4}\" "
+          "y2=\"{4}\"/><text class=\"label\" x=\"{5:.1f}\" y=\"{6}\">{7}</text>",
+          i % kNumColours, dash(i), x, x + 30, y + 5, x + 38, y + 9, escape(shortened(names_[i])));
+    }
+    return text;
+  }
+
+ private:
+  std::vector<std::string> names_;
+  size_t columns_ = 1;
+  double column_width_ = 0;
+};
+
+std::vector<std::string> names_of(const std::vector<Series>& series) {
+  std::vector<std::string> names;
+  for (const Series& one : series) names.push_back(one.name);
+  return names;
 }
 
 }  // namespace
@@ -140,13 +184,24 @@ std::vector<double> ticks(double low, double high, int count) {
   return marks;
 }
 
+std::vector<double> log_ticks(double low, double high, int count) {
+  std::vector<double> marks, powers;
+  for (double power = std::pow(10, std::floor(std::log10(low))); power <= high; power *= 10) {
+    for (const double factor : {1.0, 2.0, 5.0}) {
+      const double mark = factor * power;
+      if (mark < low * (1 - 1e-9) || mark > high * (1 + 1e-9)) continue;
+      marks.push_back(mark);
+      if (factor == 1) powers.push_back(mark);
+    }
+  }
+  return static_cast<int>(marks.size()) > count ? powers : marks;
+}
+
 std::string line_chart(const std::vector<Series>& series, const ChartOptions& options) {
   const Frame frame(series, options);
-  const double height = kHeight + kLegendLine * static_cast<double>(series.size()) + 6;
-  std::string text = open_svg(height, options.title) + frame.axes();
-  std::vector<std::string> names;
+  const Legend legend(names_of(series));
+  std::string text = open_svg(kHeight + legend.height(), options.title) + frame.axes();
   for (size_t i = 0; i < series.size(); ++i) {
-    names.push_back(series[i].name);
     std::string line;
     for (const auto& [x, y] : series[i].points) {
       if (!frame.is_shown(x, y)) continue;
@@ -156,31 +211,34 @@ std::string line_chart(const std::vector<Series>& series, const ChartOptions& op
     text += fmt::format("<polyline class=\"series-{}\"{} points=\"{}\"/>", i % kNumColours, dash(i),
                         line);
   }
-  return text + legend(names, kHeight) + "</svg>\n";
+  return text + legend.at(kHeight) + "</svg>\n";
 }
 
 std::string scatter_chart(const std::vector<Series>& series, const ChartOptions& options) {
   const Frame frame(series, options);
-  const double height = kHeight + kLegendLine * static_cast<double>(series.size()) + 6;
-  std::string text = open_svg(height, options.title) + frame.axes();
-  std::vector<std::string> names;
+  const Legend legend(names_of(series));
+  std::string text = open_svg(kHeight + legend.height(), options.title) + frame.axes();
   for (size_t i = 0; i < series.size(); ++i) {
-    names.push_back(series[i].name);
     if (series[i].points.empty()) continue;
     const auto [x, y] = series[i].points.back();
     if (!frame.is_shown(x, y)) continue;
-    text += fmt::format("<circle class=\"fill-{}\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"5\"/>",
-                        i % kNumColours, frame.place_x(x), frame.place_y(y));
+    // Left of its dot in the right half, so that none leaves the picture.
+    const bool left = frame.place_x(x) > kWidth / 2;
+    text += fmt::format(
+        "<circle class=\"fill-{}\" cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"5\"/><text class=\"label\" "
+        "x=\"{:.1f}\" y=\"{:.1f}\" text-anchor=\"{}\">{}</text>",
+        i % kNumColours, frame.place_x(x), frame.place_y(y), frame.place_x(x) + (left ? -8 : 8),
+        frame.place_y(y) + 4, left ? "end" : "start", escape(series[i].mark));
   }
-  return text + legend(names, kHeight) + "</svg>\n";
+  return text + legend.at(kHeight) + "</svg>\n";
 }
 
 std::string share_chart(const std::vector<std::string>& parts, const std::vector<BarRow>& rows,
                         const std::string& title) {
   constexpr double kNames = 220, kBar = 16, kLine = 24;
   const double bottom = kLine * static_cast<double>(rows.size()) + 8;
-  const double height = bottom + kLegendLine * static_cast<double>(parts.size()) + 6;
-  std::string text = open_svg(height, title);
+  const Legend legend(parts);
+  std::string text = open_svg(bottom + legend.height(), title);
   for (size_t r = 0; r < rows.size(); ++r) {
     const double y = kLine * static_cast<double>(r) + 4;
     text += fmt::format("<text class=\"label\" x=\"{}\" y=\"{}\" text-anchor=\"end\">{}</text>",
@@ -196,7 +254,7 @@ std::string share_chart(const std::vector<std::string>& parts, const std::vector
       x += width;
     }
   }
-  return text + legend(parts, bottom) + "</svg>\n";
+  return text + legend.at(bottom) + "</svg>\n";
 }
 
 std::string escape(const std::string& text) {

@@ -26,6 +26,12 @@ TEST(Ticks, AreRoundAndSpanTheRange) {
   }
 }
 
+TEST(LogTicks, AreOneTwoAndFiveTimesAPowerOfTen) {
+  EXPECT_EQ(log_ticks(15.7, 1025.7, 6), (std::vector<double>{20, 50, 100, 200, 500, 1000}));
+  EXPECT_EQ(log_ticks(1, 2e6, 7), (std::vector<double>{1, 10, 100, 1e3, 1e4, 1e5, 1e6}));
+  EXPECT_EQ(log_ticks(5, 5, 6), std::vector<double>{5});
+}
+
 TEST(Escape, LeavesNoMarkupAndNoBrokenText) {
   EXPECT_EQ(escape("<a href=\"x\">&'"), "&lt;a href=&quot;x&quot;&gt;&amp;&#39;");
   EXPECT_EQ(escape("gr\xC3\xBC\xC3\x9F \xE2\x82\xAC \xF0\x9F\x98\x80"),
@@ -59,10 +65,33 @@ TEST(LineChart, LinesOfOneColourDifferInTheirDashes) {
   EXPECT_EQ(count(chart, "stroke-dasharray"), 2u);  // the ninth line, and its key
 }
 
+TEST(LineChart, LeavesOutWhatLiesTooHigh) {
+  const std::string chart =
+      line_chart({{"a", {{0, 9}, {5, 4}, {10, 0}}}}, {.x_label = "x", .highest = 4});
+  EXPECT_NE(chart.find("points=\"64.0,14.0 704.0,334.0 \""), std::string::npos) << chart;
+}
+
+// The picture is 720 wide, and a letter of a legend at most 7.
+TEST(LineChart, NoNameLeavesThePicture) {
+  const std::string name = "frozen+rank=10+activation=int4+gradient=int4+anchor=full+ngram=2+" +
+                           std::string(60, '9') + "/seed-0";
+  const std::string chart = line_chart({{name, {{0, 0}}}, {"short", {{0, 1}}}}, {});
+  EXPECT_EQ(chart.find(name), std::string::npos);
+  const size_t start = chart.find("frozen+rank=10"), end = chart.find("/seed-0</text>");
+  ASSERT_NE(start, std::string::npos);
+  ASSERT_NE(end, std::string::npos);
+  EXPECT_LE(102 + 7 * (end + 7 - start), 750u);
+  // Short ones stand side by side.
+  const std::vector<Series> many(8, {"boundary 0", {{0, 0}, {1, 1}}});
+  EXPECT_NE(line_chart(many, {}).find("viewBox=\"0 0 720 426\""), std::string::npos);
+}
+
 TEST(ScatterChart, HasADotAndANameForEach) {
   const std::string chart =
-      scatter_chart({{"a", {{500, 3.4}}}, {"b", {{100, 3.5}}}}, {.log_x = true});
+      scatter_chart({{"a", {{500, 3.4}}, "1"}, {"b", {{100, 3.5}}, "2"}}, {.log_x = true});
   EXPECT_EQ(count(chart, "<circle"), 2u);
+  EXPECT_NE(chart.find("text-anchor=\"end\">1</text>"), std::string::npos) << chart;
+  EXPECT_NE(chart.find("text-anchor=\"start\">2</text>"), std::string::npos) << chart;
   EXPECT_NE(chart.find(">b</text>"), std::string::npos);
 }
 

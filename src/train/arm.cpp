@@ -5,7 +5,6 @@
 #include <sstream>
 
 #include "base/status.h"
-#include "train/assembly.h"
 
 namespace mapl::train {
 
@@ -36,21 +35,12 @@ std::string unfair_difference(const Recipe& a, const Recipe& b) {
   std::istringstream lines(diff(a, b));
   std::string unfair;
   for (std::string line; std::getline(lines, line);) {
-    for (const char* section : {"model.", "data.", "training.", "validation."}) {
+    for (const char* section : {"model.", "data.", "training.", "validation.", "link."}) {
       const bool is_seed = line.starts_with("training.seed:");
       if (line.starts_with(section) && !is_seed) unfair += line + "\n";
     }
   }
   return unfair;
-}
-
-int64_t count_parameters(const Recipe& recipe) {
-  int64_t count = 0;
-  for (int64_t k = 0; k < recipe.pipeline.stages; ++k) {
-    Assembly assembly(recipe, static_cast<int>(k));
-    for (const auto& parameter : assembly.parameters()) count += parameter.value.numel();
-  }
-  return count;
 }
 
 }  // namespace mapl::train

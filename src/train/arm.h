@@ -19,11 +19,8 @@ struct ArmSpec {
 // ERRORS  UserError for text that is not of this form.
 ArmSpec parse_arm(const std::string& text);
 
-// What must be equal for a comparison to mean anything: model, data, tokens and validation.
+// What must be equal for a comparison to mean anything: model, data, tokens, validation, the link.
 //   returns  "section.key: a -> b" lines of what is not; empty when all is
 std::string unfair_difference(const Recipe& a, const Recipe& b);
-
-// Trained numbers of all stages, those of the boundaries included.
-int64_t count_parameters(const Recipe& recipe);
 
 }  // namespace mapl::train

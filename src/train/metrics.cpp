@@ -136,8 +136,10 @@ void Metrics::log(const StepInfo& info, const pipeline::Step::Outcome& outcome) 
   const pipeline::Traffic traffic = sum(outcome.reports);
   totals_.traffic += traffic;
   totals_.peak_rss_bytes.clear();
+  totals_.num_parameters = 0;
   for (const auto& report : outcome.reports) {
     totals_.peak_rss_bytes.push_back(report.peak_rss_bytes);
+    totals_.num_parameters += report.num_parameters;
   }
   totals_.steps = info.step;
   totals_.seconds += info.seconds;
@@ -214,6 +216,7 @@ void Metrics::write_summary(double validation_loss) const {
   summary["gradient_compression_ratio"] = ratio(traffic.gradient_bytes, 1);
   summary["bytes_per_token"] = bytes_per_token();
   add_traffic(summary, traffic);
+  summary["parameters"] = totals_.num_parameters;
   summary["peak_rss_bytes"] = totals_.peak_rss_bytes;
   summary["orthogonality_error_max"] = totals_.orthogonality_error;
   summary["recoveries"] = totals_.recoveries;

@@ -45,6 +45,7 @@ class Metrics {
     pipeline::Traffic traffic;            // over all boundaries
     double orthogonality_error = 0;       // largest seen
     std::vector<int64_t> peak_rss_bytes;  // per stage
+    int64_t num_parameters = 0;           // of all stages
     int64_t recoveries = 0;               // times that it went on after a failure or a new start
   };
   const Totals& totals() const { return totals_; }
