@@ -259,6 +259,18 @@ std::optional<std::string> latest_checkpoint(const std::string& root) {
   return std::nullopt;
 }
 
+std::optional<Checkpoint> load_latest_checkpoint(const std::string& root) {
+  const auto folders = step_folders(root);
+  for (auto at = folders.rbegin(); at != folders.rend(); ++at) {
+    try {
+      return load_checkpoint(at->second.string());
+    } catch (const UserError& error) {
+      spdlog::warn("passed over: {}", error.what());
+    }
+  }
+  return std::nullopt;
+}
+
 std::vector<int64_t> resumable_steps(const std::string& root, int64_t stage, int64_t num_stages) {
   std::vector<int64_t> steps;
   for (const auto& [step, folder] : step_folders(root)) {

@@ -35,6 +35,10 @@ Checkpoint load_checkpoint(const std::string& folder);
 // Folder of the newest complete checkpoint below `root` (hashes are left to load_checkpoint()).
 std::optional<std::string> latest_checkpoint(const std::string& root);
 
+// The newest complete checkpoint below `root` of which every byte is as it was written; warns of
+// those that are not.
+std::optional<Checkpoint> load_latest_checkpoint(const std::string& root);
+
 // Steps from which stage `stage` of `num_stages` can go on, ascending: its own part of a checkpoint
 // of as many stages is there, or a complete one of another number of stages. Sizes are looked at,
 // hashes are left to load_for_stage().

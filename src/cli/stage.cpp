@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <charconv>
+#include <chrono>
 #include <csignal>
 #include <optional>
+#include <thread>
 
 #include "base/log.h"
 #include "cli/commands.h"
@@ -11,6 +13,7 @@
 #include "link/zmq.h"
 #include "train/compute.h"
 #include "train/links.h"
+#include "train/post_mortem.h"
 #include "train/run.h"
 #include "train/run_folder.h"
 
@@ -28,18 +31,34 @@ struct Options {
   std::string break_at;
 };
 
-// "send vote:12": what kills this process when it begins, in that step or later.
-std::function<void(const std::string&, uint64_t)> breaker(const std::string& text) {
-  if (text.empty()) return {};
+using OnBegin = std::function<void(const std::string& name, uint64_t step, int micro_batch)>;
+
+// "send vote:12" or, with microseconds until then, "forward 3:12+250": what kills this process when
+// it begins, in that step or later; forward 3 is that of micro-batch 3.
+OnBegin breaker(const std::string& text) {
+  if (text.empty()) return [](const std::string&, uint64_t, int) {};
   const size_t colon = text.rfind(':');
-  uint64_t from = 0;
+  uint64_t from = 0, delay_us = 0;
   const auto* end = text.data() + text.size();
-  if (colon == std::string::npos ||
-      std::from_chars(text.data() + colon + 1, end, from).ptr != end) {
+  bool is_good = colon != std::string::npos;
+  if (is_good) {
+    auto [at, error] = std::from_chars(text.data() + colon + 1, end, from);
+    if (at != end && *at == '+') at = std::from_chars(at + 1, end, delay_us).ptr;
+    is_good = error == std::errc() && at == end;
+  }
+  if (!is_good) {
     throw UserError("--break-at is '" + text + "'; it must be 'what:step', such as 'send vote:12'");
   }
-  return [name = text.substr(0, colon), from](const std::string& begun, uint64_t step) {
-    if (begun == name && step >= from) raise(SIGKILL);
+  return [name = text.substr(0, colon), from, delay_us, is_due = true](
+             const std::string& begun, uint64_t step, int micro_batch) mutable {
+    const bool is_meant = begun == name || fmt::format("{} {}", begun, micro_batch) == name;
+    if (!is_due || !is_meant || step < from) return;
+    is_due = false;
+    if (delay_us == 0) raise(SIGKILL);
+    std::thread([delay_us] {
+      std::this_thread::sleep_for(std::chrono::microseconds(delay_us));
+      raise(SIGKILL);
+    }).detach();
   };
 }
 
@@ -111,15 +130,21 @@ int run_stage(Options options, std::stop_token stop) {
   } else {
     train::ensure_run_folder(recipe, options.run);
   }
-  log_to_file(fmt::format("{}/logs/stage-{}.log", options.run, options.stage));
+  log_to_file(fmt::format("{}/logs/stage-{}.jsonl", options.run, options.stage), options.stage);
 
   train::Assembly assembly(recipe, options.stage);
   const std::string& from = recipe.training.init_from;
   if (!from.empty()) train::start_from(train::load_weights(from), from, options.stage, assembly);
   link::ZmqContext context;
-  pipeline::Trace trace({.stage = options.stage,
-                         .path = options.trace ? train::trace_path(options.run, options.stage) : "",
-                         .on_begin = breaker(options.break_at)});
+  train::LastBegun last_begun(options.run, options.stage);
+  pipeline::Trace trace(
+      {.stage = options.stage,
+       .path = options.trace ? train::trace_path(options.run, options.stage) : "",
+       .on_begin = [&, breaks = breaker(options.break_at)](const std::string& name, uint64_t step,
+                                                           int micro_batch) mutable {
+         last_begun.note(name, step, micro_batch);
+         breaks(name, step, micro_batch);
+       }});
   train::Trainer trainer(recipe, options.stage, assembly, &trace);
   train::RunOptions run{
       .folder = options.run, .show_progress = !options.quiet, .stop = stop, .trace = &trace};
@@ -142,7 +167,13 @@ int run_stage(Options options, std::stop_token stop) {
     };
   }
   const Status status = train::run_stage(recipe, options.stage, assembly, trainer, run);
-  if (!status.is_ok()) throw RunError(status);
+  if (!status.is_ok()) {
+    // mapl train, if it has started this process, writes a page that knows how the others ended.
+    std::vector<std::string> ends(static_cast<size_t>(recipe.pipeline.stages), "not known here");
+    ends.at(static_cast<size_t>(options.stage)) = "with an error";
+    (void)train::write_post_mortem(options.run, ends);
+    throw RunError(status);
+  }
   train::say_goodbye(c10d_links);
   return 0;
 }

@@ -34,7 +34,7 @@ void check_inputs(const train::Recipe& recipe) {
 
 void run_in_threads(const train::Recipe& recipe, const Options& options, std::stop_token stop) {
   use_blas_threads(recipe.training.threads);
-  log_to_file(options.run + "/logs/stages.log");
+  log_to_file(options.run + "/logs/stages.jsonl");
   if (options.trace) {
     throw UserError(fmt::format(
         "--trace needs a process for each stage: link.kind = \"zmq\" and pipeline.stages "
@@ -47,7 +47,11 @@ void run_in_threads(const train::Recipe& recipe, const Options& options, std::st
     return train::run_stage(recipe, stage, assembly, trainer,
                             {.folder = options.run, .show_progress = !options.quiet, .stop = stop});
   });
-  if (!status.is_ok()) throw RunError(status);
+  if (status.is_ok()) return;
+  const std::vector<std::string> ends(static_cast<size_t>(recipe.pipeline.stages),
+                                      "with the others");
+  (void)train::write_post_mortem(options.run, ends);
+  throw RunError(status);
 }
 
 int run_in_processes(const train::Recipe& recipe, const Options& options, std::stop_token stop) {

@@ -23,7 +23,7 @@ TEST(Train, RunsAProcessPerStageAndLeavesASummary) {
   const auto lines = train::json_lines(folder + "/metrics.jsonl");
   EXPECT_EQ(lines.size(), 6u);
   for (int k = 0; k < 4; ++k) {
-    EXPECT_TRUE(std::filesystem::exists(folder + "/logs/stage-" + std::to_string(k) + ".log"));
+    EXPECT_TRUE(std::filesystem::exists(folder + "/logs/stage-" + std::to_string(k) + ".jsonl"));
   }
 }
 
@@ -135,7 +135,7 @@ class LongRun {
     return {std::istreambuf_iterator<char>(file), {}};
   }
   std::string log(int stage) const {
-    return text(folder_ + "/logs/stage-" + std::to_string(stage) + ".log");
+    return text(folder_ + "/logs/stage-" + std::to_string(stage) + ".jsonl");
   }
   std::string output() const { return text(output_); }
   const std::string& folder() const { return folder_; }

@@ -36,7 +36,7 @@ Trace::Scope::Scope(Trace* trace, What what, uint64_t step, int micro_batch)
     : trace_(trace), what_(what), step_(step), micro_batch_(micro_batch) {
   if (trace_ == nullptr) return;
   start_ns_ = now_ns();
-  if (trace_->options_.on_begin) trace_->options_.on_begin(name_of(what_), step_);
+  if (trace_->options_.on_begin) trace_->options_.on_begin(name_of(what_), step_, micro_batch_);
 }
 
 Trace::Scope::~Scope() {

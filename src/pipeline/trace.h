@@ -13,13 +13,13 @@ namespace mapl::pipeline {
 
 class Trace {
  public:
+  static constexpr int kNoMicroBatch = -1;
   struct Options {
     int stage = 0;
     std::string path = {};  // of the Chrome trace; empty: none is written
-    // Called when something begins. For tests that break a stage at a chosen place.
-    std::function<void(const std::string& name, uint64_t step)> on_begin = {};
+    // Called when something begins.
+    std::function<void(const std::string& name, uint64_t step, int micro_batch)> on_begin = {};
   };
-  static constexpr int kNoMicroBatch = -1;
 
   //   ERRORS  UserError when the file cannot be written.
   explicit Trace(Options options);

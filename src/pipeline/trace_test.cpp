@@ -25,11 +25,12 @@ class TraceFiles : public ::testing::Test {
 
 TEST(Trace, CallsWhoWantsToKnowOfABeginning) {
   std::vector<std::string> begun;
-  Trace trace({.on_begin = [&](const std::string& name, uint64_t step) {
-    begun.push_back(name + " " + std::to_string(step));
+  Trace trace({.on_begin = [&](const std::string& name, uint64_t step, int micro_batch) {
+    begun.push_back(name + " " + std::to_string(step) + " " + std::to_string(micro_batch));
   }});
   { const Trace::Scope scope(&trace, {"send", "vote"}, 3); }
-  EXPECT_EQ(begun, (std::vector<std::string>{"send vote 3"}));
+  { const Trace::Scope scope(&trace, {"forward"}, 3, 1); }
+  EXPECT_EQ(begun, (std::vector<std::string>{"send vote 3 -1", "forward 3 1"}));
 }
 
 TEST_F(TraceFiles, AreWhatTraceViewersRead) {

@@ -1,10 +1,16 @@
 #include "train/post_mortem.h"
 
+#include <fcntl.h>
 #include <fmt/chrono.h>
 #include <fmt/format.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
+#include <cinttypes>
+#include <cstdio>
+#include <cstring>
 #include <ctime>
 #include <filesystem>
 #include <fstream>
@@ -16,9 +22,14 @@ namespace {
 using Json = nlohmann::json;
 
 constexpr size_t kLastEvents = 5;
+constexpr size_t kDoingBytes = 256;
 
 std::string note_path(const std::string& folder, int64_t stage) {
   return fmt::format("{}/logs/stage-{}.failure.json", folder, stage);
+}
+
+std::string doing_path(const std::string& folder, int64_t stage) {
+  return fmt::format("{}/logs/stage-{}.doing", folder, stage);
 }
 
 double unix_seconds() {
@@ -53,6 +64,13 @@ std::vector<Note> read_notes(const std::string& folder, size_t num_stages) {
   return notes;
 }
 
+std::string last_begun(const std::string& folder, int64_t stage) {
+  std::ifstream file(doing_path(folder, stage), std::ios::binary);
+  std::string text;
+  std::getline(file, text, '\0');
+  return text;
+}
+
 std::vector<std::string> last_lines(const std::string& path, size_t count) {
   std::vector<std::string> lines;
   std::ifstream file(path);
@@ -74,8 +92,35 @@ void note_failure(const std::string& folder, const Failure& failure) noexcept tr
   // The stage's log has it too.
 }
 
+LastBegun::LastBegun(const std::string& folder, int stage) noexcept {
+  const int file = open(doing_path(folder, stage).c_str(), O_RDWR | O_CREAT | O_TRUNC, 0644);
+  if (file < 0) return;
+  void* page = MAP_FAILED;
+  if (ftruncate(file, kDoingBytes) == 0) {
+    page = mmap(nullptr, kDoingBytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, 0);
+  }
+  close(file);
+  if (page != MAP_FAILED) text_ = static_cast<char*>(page);
+}
+
+LastBegun::~LastBegun() {
+  if (text_ != nullptr) munmap(text_, kDoingBytes);
+}
+
+void LastBegun::note(const std::string& name, uint64_t step, int micro_batch) noexcept {
+  if (text_ == nullptr) return;
+  const int length =
+      micro_batch < 0 ? std::snprintf(text_, kDoingBytes, "%s, step %" PRIu64, name.c_str(), step)
+                      : std::snprintf(text_, kDoingBytes, "%s, step %" PRIu64 ", micro-batch %d",
+                                      name.c_str(), step, micro_batch);
+  if (length >= 0 && length < static_cast<int>(kDoingBytes)) {
+    std::memset(text_ + length, 0, kDoingBytes - static_cast<size_t>(length));
+  }
+}
+
 void forget_failure(const std::string& folder, int stage) noexcept {
   std::error_code ignored;
+  std::filesystem::remove(folder + "/post_mortem.md", ignored);
   std::filesystem::remove(note_path(folder, stage), ignored);
 }
 
@@ -89,17 +134,18 @@ std::string write_post_mortem(const std::string& folder, const std::vector<std::
                         clock_time(notes[0].time), notes[0].finished_steps, notes[0].what);
   }
   page +=
-      "\n## Each stage\n\n| stage | ended | at | finished steps | said |\n"
-      "| --- | --- | --- | --- | --- |\n";
+      "\n## Each stage\n\n| stage | ended | at | finished steps | began last | said |\n"
+      "| --- | --- | --- | --- | --- | --- |\n";
   for (size_t k = 0; k < ends.size(); ++k) {
     const auto note = std::find_if(notes.begin(), notes.end(), [&](const Note& one) {
       return one.stage == static_cast<int64_t>(k);
     });
+    const std::string doing = last_begun(folder, static_cast<int64_t>(k));
     if (note == notes.end()) {
-      page += fmt::format("| {} | {} | | | nothing |\n", k, ends[k]);
+      page += fmt::format("| {} | {} | | | {} | nothing |\n", k, ends[k], doing);
     } else {
-      page += fmt::format("| {} | {} | {} | {} | {} |\n", k, ends[k], clock_time(note->time),
-                          note->finished_steps, note->what);
+      page += fmt::format("| {} | {} | {} | {} | {} | {} |\n", k, ends[k], clock_time(note->time),
+                          note->finished_steps, doing, note->what);
     }
   }
   page += "\n## What went before\n\nThe last times that all stages came together:\n\n";

@@ -17,11 +17,28 @@ struct Failure {
 
 // Writes <folder>/logs/stage-<k>.failure.json; does nothing when it cannot.
 void note_failure(const std::string& folder, const Failure& failure) noexcept;
-// Of an earlier end: a stage that starts has not failed.
+// Removes those of an earlier end, and its page: a stage that starts has not failed.
 void forget_failure(const std::string& folder, int stage) noexcept;
 
+// What a stage began last, in <folder>/logs/stage-<k>.doing: a page of memory that the kernel keeps
+// when the process is killed. Does nothing when it cannot.
+class LastBegun {
+ public:
+  LastBegun(const std::string& folder, int stage) noexcept;
+  ~LastBegun();
+  LastBegun(const LastBegun&) = delete;
+  LastBegun& operator=(const LastBegun&) = delete;
+
+  //   name         as pipeline::Trace has it: "wait for gradient"
+  //   micro_batch  below 0: none
+  void note(const std::string& name, uint64_t step, int micro_batch) noexcept;
+
+ private:
+  char* text_ = nullptr;
+};
+
 // Makes <folder>/post_mortem.md of the stages' notes and of how their processes ended.
-//   ends  one text for each stage: "exit code 1", "signal 9 (Killed)"
+//   ends  one text for each stage: "exit code 1", "signal 9 (Killed)", "not known here"
 //   returns  its path; empty when it could not be written
 std::string write_post_mortem(const std::string& folder, const std::vector<std::string>& ends);
 

@@ -34,7 +34,7 @@ Status broken_run(Recipe recipe, const std::string& folder, Breach breach) {
   const Status status = group.run([&](int stage, Assembly& assembly, Trainer& trainer) {
     bool is_lost = false;
     const auto open = [&](double seconds) -> Result<StageLinks> {
-      if (is_lost) return Status(Code::kClosed, "lost");
+      if (is_lost) return Status(Code::kEnded, "lost");
       is_lost = stage == 1 && !breach.new_machine.empty();
       if (stage == 0 && is_broken && breach.num_refusals-- > 0) {
         return Status(Code::kRefused, "altered");
@@ -166,7 +166,7 @@ TEST(Recovery, ADecisionIsKnownAgainToAStageZeroThatWasStartedAgain) {
     }
     bool is_dead = false;
     const auto open_once = [&](double seconds) -> Result<StageLinks> {
-      if (is_dead) return Status(Code::kClosed, "dead");
+      if (is_dead) return Status(Code::kEnded, "dead");
       is_dead = true;
       auto links = open(seconds);
       auto& next = links.value().next;
@@ -183,6 +183,48 @@ TEST(Recovery, ADecisionIsKnownAgainToAStageZeroThatWasStartedAgain) {
   ASSERT_TRUE(status.is_ok()) << status.to_string();
   EXPECT_EQ(difference(folder, expected), "");
   EXPECT_EQ(json_lines(folder + "/events.jsonl").back()["step"], 3);
+}
+
+// The others wait for it as long as the recipe says, and what they have trained is on their disks.
+TEST(Recovery, WhoWaitsInVainSavesWhatItHas) {
+  const SmallRun small;
+  const std::string folder = small.folder() + "/run";
+  Recipe recipe = small.recipe({"link.rejoin_seconds=1", "training.steps=100000"});
+  const LocalEndpoints endpoints(4);
+  recipe.link.stages = endpoints.peers();
+  create_run_folder(recipe, folder);
+  link::ZmqContext context;
+  StageGroup group(recipe);
+  const Status status = group.run([&](int stage, Assembly& assembly, Trainer& trainer) {
+    bool is_lost = false;
+    const auto open = [&](double seconds) -> Result<StageLinks> {
+      if (is_lost) return Status(Code::kEnded, "lost");
+      is_lost = stage == 1;
+      auto links =
+          open_links(recipe, stage, limits_of(recipe, assembly), context, {.seconds = seconds});
+      if (is_lost && links.is_ok()) {
+        auto& next = links.value().next;
+        next = std::make_unique<link::CutLink>(std::move(next), [](const link::Frame& frame) {
+          return frame.header.kind == link::Kind::kCommit && frame.header.step == 3;
+        });
+      }
+      return links;
+    };
+    return run_stage(recipe, stage, assembly, trainer, {.folder = folder, .open_links = open});
+  });
+  EXPECT_FALSE(status.is_ok());
+  const auto saved = [&](int stage) {
+    int64_t latest = 0;
+    if (!fs::exists(folder + "/checkpoints")) return latest;
+    for (const auto& step : fs::directory_iterator(folder + "/checkpoints")) {
+      if (!fs::exists(step.path() / fmt::format("stage-{}.json", stage))) continue;
+      latest = std::max(latest, int64_t{std::stol(step.path().filename().string().substr(5))});
+    }
+    return latest;
+  };
+  EXPECT_EQ(saved(0), 4);  // it had decided on it
+  EXPECT_EQ(saved(2), 3);
+  EXPECT_EQ(saved(3), 3);
 }
 
 TEST(Recovery, AStageWithoutItsDiskGoesOnFromItsNeighboursMemory) {

@@ -69,7 +69,10 @@ class Run {
         spdlog::warn("{}; the run had come to its end", status.message());
         return Status::ok();
       }
-      if (!can_go_on(status)) return note(status);
+      if (!can_go_on(status)) {
+        keep_what_is_there(status);
+        return note(status);
+      }
       if (trainer_.finished_steps() > before) failures = 0;
       if (failures >= kMostFailuresInPlace) {
         return note(status.in(fmt::format("failed {} times without a step in between", failures)));
@@ -94,6 +97,21 @@ class Run {
         options_.folder,
         {.stage = stage_, .what = status.message(), .finished_steps = trainer_.finished_steps()});
     return status;
+  }
+  // Nobody will come any more, or the user has asked to end it: what stands whole in memory and is
+  // not on disk would be lost.
+  void keep_what_is_there(const Status& why) {
+    const int64_t finished = trainer_.finished_steps();
+    const bool is_sound = why.code() == Code::kClosed || has_waited_;
+    if (!options_.open_links || !is_sound || finished == 0 || has_saved(finished)) return;
+    if (!trainer_.drop_undecided()) return;
+    if (metrics_ && is_unlogged(finished)) {
+      if (validates_after(finished, trainer_.last_outcome().stop)) return;  // who would help?
+      log({}, trainer_.last_outcome());
+    }
+    spdlog::warn("stage {} saves step {} before it leaves", stage_, finished);
+    save();
+    saver_.wait();
   }
   // From new links to the end of the run or to a failure.
   Status session(const std::string& why);
@@ -169,6 +187,7 @@ Status Run::connect(bool is_first) {
 }
 
 Status Run::session(const std::string& why) {
+  if (why.empty()) saver_.pass_over_damaged();
   const Status connected = connect(why.empty());
   if (!connected.is_ok()) return connected;
   saver_.wait();
@@ -328,11 +347,11 @@ math::NamedTensors load_weights(const std::string& path) {
     return checkpoint::load_checkpoint(path).tensors;
   }
   for (const fs::path& root : {fs::path(path), fs::path(path) / "checkpoints"}) {
-    if (const auto latest = checkpoint::latest_checkpoint(root.string())) {
-      return checkpoint::load_checkpoint(*latest).tensors;
+    if (auto latest = checkpoint::load_latest_checkpoint(root.string())) {
+      return std::move(latest->tensors);
     }
   }
-  throw UserError("there is no checkpoint in " + path +
+  throw UserError("there is no checkpoint that can be read in " + path +
                   "; give a Run folder, one of its checkpoints/step-<n>, or a .safetensors file");
 }
 

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <filesystem>
+#include <fstream>
 
 #include "base/log.h"
 #include "checkpoint/manifest.h"
@@ -69,6 +70,9 @@ TEST(Run, LeavesTheFolderThatTheDesignPromises) {
   EXPECT_EQ(summary["tokens"], 6 * 8 * 8);
   EXPECT_EQ(summary["validation_loss"], lines[5]["validation_loss"]);
   EXPECT_EQ(summary["peak_rss_bytes"].size(), 4u);
+  // At each of 3 boundaries a basis and a table at each end.
+  const int64_t layer = 4 * 16 * 16 + 3 * 16 * 24 + 2 * 16;
+  EXPECT_EQ(summary["parameters"], 8 * layer + 2 * 97 * 16 + 16 + 3 * (16 * 4 + 2 * 97 * 4));
   EXPECT_LE(summary["orthogonality_error_max"].get<double>(), 1e-6);
   EXPECT_EQ(checkpoint::latest_checkpoint(folder + "/checkpoints"), folder + "/checkpoints/step-6");
 }
@@ -84,7 +88,7 @@ TEST(Run, CountsWhatCrossesToTheByte) {
   EXPECT_EQ(summary["activation_bytes"], messages * rows * rank * 2);
   EXPECT_EQ(summary["gradient_bytes"], messages * rows * rank * 2);
   EXPECT_EQ(summary["token_id_bytes"], messages * ((2 * 9 * 7 + 7) / 8));
-  const int64_t votes = 3 * 32 + (1 + 2 + 3) * 120;
+  const int64_t votes = 3 * 32 + (1 + 2 + 3) * 128;
   EXPECT_EQ(summary["sync_bytes"], steps * (votes + boundaries * (24 + 2 * d * rank * 4)) +
                                        boundaries * (d * rank * 4 + 8 + 8 + 40));  // the start
   EXPECT_EQ(summary["header_bytes"], 48 * (2 * messages + boundaries * (steps * 4 + 4)));
@@ -222,6 +226,36 @@ TEST(Run, WhatWasResumedIsWhatDidNotStop) {
               summary_of(expected)["validation_loss"].get<double>())
         << method;
   }
+}
+
+void alter(const std::string& path) {
+  std::fstream file(path, std::ios::in | std::ios::out | std::ios::binary);
+  ASSERT_TRUE(file) << path;
+  file.seekp(-1, std::ios::end);
+  const int last = file.peek();
+  file.seekp(-1, std::ios::end);
+  file.put(static_cast<char>(last ^ 1));
+}
+
+TEST(Run, AnAlteredCheckpointIsPassedOverForTheOneBefore) {
+  const SmallRun small;
+  const Recipe recipe = small.recipe({"checkpoint.interval=2"});
+  const std::string expected = small.folder() + "/expected", folder = small.folder() + "/run";
+  ASSERT_TRUE(run_all(recipe, expected).is_ok());
+  std::filesystem::copy(expected, folder, std::filesystem::copy_options::recursive);
+  std::filesystem::remove(folder + "/summary.json");
+  alter(folder + "/checkpoints/step-6/stage-2.safetensors");
+
+  const auto step_4 = checkpoint::load_checkpoint(folder + "/checkpoints/step-4").tensors;
+  const auto latest = load_weights(folder);
+  ASSERT_EQ(latest.size(), step_4.size());
+  for (size_t i = 0; i < latest.size(); ++i) EXPECT_TRUE(latest[i].second.equal(step_4[i].second));
+
+  resume_run_folder(recipe, folder);
+  const Status status = run_there(recipe, folder);
+  EXPECT_TRUE(status.is_ok()) << status.to_string();
+  EXPECT_EQ(json_lines(folder + "/events.jsonl").back()["step"], 4);
+  EXPECT_EQ(difference(folder, expected), "");
 }
 
 // What the old boundary announced at the end of its last step is no concern of the new one.

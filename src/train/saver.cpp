@@ -50,6 +50,11 @@ void Saver::wait() {
   if (writing_.valid()) writing_.get();
 }
 
+void Saver::pass_over_damaged() {
+  std::vector<uint64_t> left = steps();
+  while (!left.empty() && !load(left.back()).is_ok()) left.pop_back();
+}
+
 std::vector<uint64_t> Saver::steps() const {
   std::vector<uint64_t> all;
   for (const int64_t step :

@@ -33,6 +33,8 @@ class Saver {
   // Returns when what was saved is on disk. ERRORS  the same
   void wait();
 
+  // Reads the newest, and older ones until one is whole: before a run relies on them.
+  void pass_over_damaged();
   // Numbers of steps that this stage can be restored to, but for those that turned out damaged.
   std::vector<uint64_t> steps() const;
   // The run goes on from `step`: what this stage has of later ones is of another future.

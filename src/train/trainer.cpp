@@ -260,6 +260,15 @@ std::string Trainer::own(const char* what) const {
   return fmt::format("stage.{}.{}", stage_, what);
 }
 
+bool Trainer::drop_undecided() {
+  using Phase = pipeline::Transaction::Phase;
+  if (transaction_.phase == Phase::kApplied) return false;
+  if (assembly_.prev_end()) assembly_.prev_end()->abort();
+  if (assembly_.next_end()) assembly_.next_end()->abort();
+  transaction_.phase = Phase::kOpen;
+  return true;
+}
+
 math::NamedTensors Trainer::state() {
   math::NamedTensors all = assembly_.state();
   for (auto& named : optimizer_.state()) all.push_back(std::move(named));

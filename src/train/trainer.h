@@ -64,6 +64,9 @@ class Trainer {
     if (step_) step_->abort(transaction_.finished, why);
   }
 
+  // For a stage that leaves: drops what it has of a step that it does not know to be decided.
+  //   returns  false when its last step lacks what prev announces: then state() is not whole
+  bool drop_undecided();
   int64_t finished_steps() const { return static_cast<int64_t>(transaction_.finished); }
   // Everything that makes the steps to come what they would have been: weights, codec, optimiser,
   // place in the data, the transaction. The live tensors.
