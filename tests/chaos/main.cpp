@@ -2,7 +2,9 @@
 // them with an undisturbed run, to the last bit.
 //
 //   chaos kill   each stage killed in each phase of a step; with --mirror, without checkpoints
-//   chaos cut    links between stages reset, cut, frozen one way and both ways, at random moments
+//   chaos cut    links between stages reset, cut, frozen one way and both ways, and stages killed
+//   and
+//                started by hand, at random moments
 //   chaos rate   stages killed at random, so often on average: how much progress is left
 //   chaos times  how soon a stage that is gone is noticed, and the run goes on
 //   chaos strangers
@@ -21,56 +23,15 @@
 #include <random>
 
 #include "base/clock.h"
-#include "chaos/proxy.h"
+#include "chaos/cut.h"
 #include "chaos/runs.h"
 #include "chaos/strangers.h"
+#include "chaos/tally.h"
 #include "chaos/times.h"
 #include "train/same_run_for_test.h"
 
 namespace mapl::chaos {
 namespace {
-
-constexpr int kStages = 4;
-constexpr double kPatience = 120;  // seconds: a run that takes longer hangs
-
-std::vector<std::string> with_sets(std::vector<std::string> arguments,
-                                   const std::vector<std::string>& sets) {
-  for (const std::string& set : sets) {
-    arguments.push_back("--set");
-    arguments.push_back(set);
-  }
-  return arguments;
-}
-
-// What all runs of `kill` and `cut` train: codebooks, feedback, clipping and validation included.
-std::vector<std::string> small_sets(int steps) {
-  return {"link.kind=zmq",
-          fmt::format("training.steps={}", steps),
-          "training.max_norm=0.5",
-          "checkpoint.interval=4",
-          "checkpoint.keep_latest_k=2",
-          "validation.interval=6",
-          "boundary.activation=rvq",
-          "boundary.rvq_group_size=2",
-          "boundary.rvq_entries=8",
-          "boundary.rvq_warmup_steps=5"};
-}
-
-// mapl train, in the folder of `place`.
-std::vector<std::string> train_arguments(const train::SmallRun& place, const std::string& folder,
-                                         int steps) {
-  return with_sets({mapl_path(), "train", place.recipe_file(), "--quiet", "--run", folder},
-                   small_sets(steps));
-}
-
-struct Tally {
-  int runs = 0;
-  int broken = 0;  // of those, runs that something happened to
-  int different = 0;
-  int hung = 0;
-  int failed = 0;
-  bool is_good() const { return different + hung + failed == 0; }
-};
 
 // Times that a supervisor has said that it started a stage again.
 int restarts(const std::string& output_path) {
@@ -82,36 +43,12 @@ int restarts(const std::string& output_path) {
   return times;
 }
 
-void count(Tally& tally, int exit_code, const std::string& folder, const std::string& expected,
-           const std::string& what, bool broken) {
-  ++tally.runs;
-  tally.broken += broken;
-  std::string problem;
-  if (exit_code == -1) {
-    ++tally.hung;
-    problem = "hangs";
-  } else if (exit_code != 0) {
-    ++tally.failed;
-    problem = fmt::format("exit code {}", exit_code);
-  } else {
-    problem = train::difference(folder, expected);
-    tally.different += !problem.empty();
-  }
-  if (!problem.empty()) {
-    const std::string kept =
-        fmt::format("{}/mapl-chaos-{}-{}", std::filesystem::temp_directory_path().string(),
-                    getpid(), tally.runs);
-    std::filesystem::copy(folder, kept, std::filesystem::copy_options::recursive);
-    fmt::print("  {}: {} (kept in {})\n", what, problem, kept);
-  }
-  std::fflush(stdout);
-}
-
 // ---- kill --------------------------------------------------------------------------------------
 
 struct Phase {
   std::string name;
   std::map<int, std::string> begins;  // by stage, -1: any other
+  int most_ms = 3;                    // from there to the kill: some of what is begun takes longer
 };
 
 struct KillOptions {
@@ -123,14 +60,16 @@ struct KillOptions {
 
 const std::vector<Phase>& phases() {
   static const std::vector<Phase> all = {
-      {"handshake", {{-1, "greeting"}}},
-      {"forward", {{-1, "forward"}}},
+      {"handshake", {{-1, "greeting"}}, 300},
+      {"warm-up forward", {{-1, "forward 0"}}},
+      // The first micro-batch that takes turns with gradients; stage 3 has no warm-up.
+      {"steady", {{0, "forward 3"}, {1, "forward 2"}, {2, "forward 1"}, {-1, "forward 2"}}},
       {"backward", {{-1, "backward"}}},
       {"vote", {{0, "wait for vote"}, {-1, "send vote"}}},
       {"commit", {{0, "send commit"}, {-1, "wait for commit"}}},
       {"optimiser", {{-1, "optimiser"}}},
       {"codec sync", {{0, "send basis"}, {-1, "wait for basis"}}},
-      {"checkpoint", {{-1, "checkpoint"}}},
+      {"checkpoint", {{-1, "checkpoint"}}, 30},
       {"mirror", {{-1, "mirror"}}},
       {"validation", {{-1, "validation"}}},
   };
@@ -173,7 +112,11 @@ int run_kill(const KillOptions& options) {
         const std::string folder = place.folder() + "/run";
         std::filesystem::remove_all(folder);
         auto arguments = train(folder);
-        const std::string break_at = fmt::format("{}:{}:{}", stage, what, step);
+        // The first at once.
+        std::mt19937 random(static_cast<uint32_t>(1000 * seed + stage));
+        const int delay_us =
+            seed == 0 ? 0 : std::uniform_int_distribution<int>(0, 1000 * phase.most_ms)(random);
+        const std::string break_at = fmt::format("{}:{}:{}+{}", stage, what, step, delay_us);
         arguments.insert(arguments.end(), {"--break-at", break_at});
         const std::string output = place.folder() + "/output";
         std::filesystem::remove(output);
@@ -193,120 +136,6 @@ int run_kill(const KillOptions& options) {
     good = good && tally.is_good() && tally.broken > 0;
   }
   return good ? 0 : 1;
-}
-
-// ---- cut ---------------------------------------------------------------------------------------
-
-// Four stages that reach each other through proxies.
-class Network {
- public:
-  explicit Network(const train::SmallRun& place) : place_(place) {
-    for (int k = 1; k < kStages; ++k) {
-      inner_.push_back(free_port());
-      outer_.push_back(free_port());
-      proxies_.push_back(std::make_unique<Proxy>(outer_.back(), inner_.back()));
-    }
-  }
-
-  std::vector<Process> start(const std::string& folder, int steps) const {
-    std::vector<Process> stages;
-    for (int k = 0; k < kStages; ++k) {
-      // Stage k listens at its own port; the stage before reaches it through the proxy.
-      std::string ends = "{}";
-      for (int j = 1; j < kStages; ++j) {
-        const auto at = static_cast<size_t>(j - 1);
-        ends +=
-            fmt::format(",{{endpoint=\"tcp://127.0.0.1:{}\"}}", j == k ? inner_[at] : outer_[at]);
-      }
-      auto sets = small_sets(steps);
-      sets.push_back("link.stages=[" + ends + "]");
-      stages.emplace_back(with_sets({mapl_path(), "stage", place_.recipe_file(), "--quiet",
-                                     "--stage", std::to_string(k), "--run", folder},
-                                    sets),
-                          place_.folder() + "/output");
-    }
-    return stages;
-  }
-
-  // One thing that can happen to a link.
-  std::string disturb(std::mt19937& random) {
-    const auto pick = [&](int n) { return std::uniform_int_distribution<int>(0, n - 1)(random); };
-    const int link = pick(kStages - 1);
-    Proxy& proxy = *proxies_[static_cast<size_t>(link)];
-    switch (pick(6)) {
-      case 0:
-        proxy.cut(1);
-        return fmt::format("link {} cut for 1 s", link);
-      case 1:
-        proxy.freeze(6, true, true);
-        return fmt::format("link {} half open for 6 s", link);
-      case 2: {
-        const bool forth = pick(2) == 0;
-        proxy.freeze(6, forth, !forth);
-        return fmt::format("link {} one way for 6 s", link);
-      }
-      case 3:
-        proxy.cut(5);
-        return fmt::format("link {} cut for 5 s", link);
-      default:
-        proxy.reset();
-        return fmt::format("link {} reset", link);
-    }
-  }
-
- private:
-  const train::SmallRun& place_;
-  std::vector<int> inner_, outer_;
-  std::vector<std::unique_ptr<Proxy>> proxies_;
-};
-
-int run_cut(int events, int steps, uint32_t seed) {
-  const train::SmallRun place;
-  const std::string expected = place.folder() + "/expected";
-  Process undisturbed(train_arguments(place, expected, steps), place.folder() + "/output");
-  const int64_t start = now_ns();
-  if (undisturbed.wait(kPatience) != 0) {
-    fmt::print("the undisturbed run fails\n");
-    return 1;
-  }
-  const double alone = 1e-9 * static_cast<double>(now_ns() - start);
-  Network network(place);
-  std::mt19937 random(seed);
-  std::map<std::string, int> happened;
-  Tally tally;
-  for (int done = 0; done < events;) {
-    const std::string folder = place.folder() + "/run";
-    std::filesystem::remove_all(folder);
-    std::vector<Process> stages = network.start(folder, steps);
-    std::string what;
-    const Deadline deadline = in_seconds(kPatience + 60);
-    const auto runs = [&] {
-      return std::any_of(stages.begin(), stages.end(), [](Process& p) { return p.is_running(); });
-    };
-    // Up to three things happen to a run, somewhere along the way.
-    for (int i = 0; i < 3 && runs() && done < events; ++i) {
-      const double pause = std::uniform_real_distribution<double>(0, alone)(random);
-      poll(nullptr, 0, static_cast<int>(1000 * pause));
-      if (!runs()) break;
-      const std::string event = network.disturb(random);
-      ++happened[event.substr(7)];
-      what += event + "; ";
-      ++done;
-    }
-    int code = 0;
-    for (Process& stage : stages) {
-      const auto left = std::chrono::duration<double>(deadline - Clock::now()).count();
-      const int ended = stage.wait(std::max(left, 0.0));
-      if (ended != 0 && code == 0) code = ended;
-    }
-    count(tally, code, folder, expected, what,
-          train::json_lines(folder + "/events.jsonl").size() > 1);
-  }
-  fmt::print("| event | times |\n| --- | --- |\n");
-  for (const auto& [what, times] : happened) fmt::print("| {} | {} |\n", what, times);
-  fmt::print("\n{} runs, {} of them broken off: {} with another result, {} hung, {} failed\n",
-             tally.runs, tally.broken, tally.different, tally.hung, tally.failed);
-  return tally.is_good() ? 0 : 1;
 }
 
 // ---- rate --------------------------------------------------------------------------------------
@@ -357,16 +186,19 @@ int run_rate(const std::string& recipe, const std::string& folder, double second
     }
     return code == 0 ? steps : -1;
   };
+  // Before and after: the machine may have other things to do.
   const double alone = std::min(seconds, 120.0);
-  const int64_t undisturbed = steps_in("undisturbed", alone, false);
+  const int64_t before = steps_in("undisturbed-before", alone, false);
   const int64_t disturbed = steps_in("disturbed", seconds, true);
-  const double rate = static_cast<double>(disturbed) / seconds;
-  const double full = static_cast<double>(undisturbed) / alone;
+  const int64_t after = steps_in("undisturbed-after", alone, false);
+  const double progress = static_cast<double>(disturbed) / seconds * 2 * alone /
+                          static_cast<double>(std::max<int64_t>(before + after, 1));
   fmt::print(
-      "{} steps in {:.0f} s with a kill every {:.0f} s on average, {} in {:.0f} s without: "
-      "{:.0f} % of the progress\n",
-      disturbed, seconds, every, undisturbed, alone, 100 * rate / full);
-  return disturbed > 0 ? 0 : 1;
+      "{} steps in {:.0f} s with a kill every {:.0f} s on average; without, {} in {:.0f} s before "
+      "and {} after: {:.0f} % of the progress\n",
+      disturbed, seconds, every, before, alone, after, 100 * progress);
+  constexpr double kLeast = 0.7;
+  return std::min({before, disturbed, after}) > 0 && progress >= kLeast ? 0 : 1;
 }
 
 }  // namespace
@@ -377,7 +209,7 @@ int main(int argc, char** argv) {
   CLI::App parser("Breaks runs of mapl and compares what comes of them.", "chaos");
   parser.require_subcommand(1);
   KillOptions kill;
-  int cut_steps = 300, events = 12;
+  CutOptions cut;
   uint32_t seed = 0;
   double seconds = 3600, every = 15;
   std::string recipe = "recipes/tiny.toml", folder = "runs/chaos";
@@ -388,9 +220,9 @@ int main(int argc, char** argv) {
   kills->add_flag("--mirror", kill.mirrors, "No checkpoints: neighbours keep each other's state");
   kills->add_option("--phase", kill.phases, "This one only (may be repeated)");
   auto* cuts = parser.add_subcommand("cut", "Links at random moments");
-  cuts->add_option("--events", events)->capture_default_str();
-  cuts->add_option("--steps", cut_steps)->capture_default_str();
-  cuts->add_option("--seed", seed)->capture_default_str();
+  cuts->add_option("--events", cut.events)->capture_default_str();
+  cuts->add_option("--steps", cut.steps)->capture_default_str();
+  cuts->add_option("--seed", cut.seed)->capture_default_str();
   StrangersOptions siege;
   auto* strangers = parser.add_subcommand("strangers", "Attacks from outside and in the middle");
   strangers->add_option("--attempts", siege.attempts)->capture_default_str();
@@ -416,7 +248,7 @@ int main(int argc, char** argv) {
   times->add_option("--seed", clock.seed)->capture_default_str();
   CLI11_PARSE(parser, argc, argv);
   if (kills->parsed()) return run_kill(kill);
-  if (cuts->parsed()) return run_cut(events, cut_steps, seed);
+  if (cuts->parsed()) return run_cut(cut);
   if (strangers->parsed()) return run_strangers(siege);
   if (times->parsed()) return run_times(clock);
   return run_rate(recipe, folder, seconds, every, sets, seed);

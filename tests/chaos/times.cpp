@@ -36,7 +36,7 @@ double wait_until(int64_t start_ns, const std::function<bool()>& is_so) {
 class LogTail {
  public:
   LogTail(const std::string& folder, int stage)
-      : path_(fmt::format("{}/logs/stage-{}.log", folder, stage)),
+      : path_(fmt::format("{}/logs/stage-{}.jsonl", folder, stage)),
         begin_(std::filesystem::file_size(path_)) {}
   bool has(const std::string& text) const {
     std::ifstream file(path_);

@@ -1,0 +1,17 @@
+// Links between stages reset, cut and frozen, and stages killed and started by hand, at random.
+#pragma once
+
+#include <cstdint>
+
+namespace mapl::chaos {
+
+struct CutOptions {
+  int events = 12;
+  int steps = 300;  // of a run
+  uint32_t seed = 0;
+};
+
+// Prints what happened and what came of it. Returns the exit code.
+int run_cut(const CutOptions& options);
+
+}  // namespace mapl::chaos
