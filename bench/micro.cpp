@@ -9,9 +9,11 @@
 #include <benchmark/benchmark.h>
 #include <torch/torch.h>
 
+#include <memory>
 #include <string>
 
 #include "codec/codec.h"
+#include "codec/gather.h"
 #include "math/optimizer.h"
 #include "math/polar.h"
 #include "math/rvq.h"
@@ -126,7 +128,27 @@ void rvq_encode(benchmark::State& state) {
   state.counters["relative_error"] = (lost.norm() / x_NR.norm()).item<double>();
 }
 
+// A step's part in a table of n-grams, of all tokens of the step: gather, its gradient, the update.
+void table_step(benchmark::State& state) {
+  constexpr int64_t kTokens = 4096, kRank = 32;
+  const int64_t entries = state.range(0);
+  const auto touched = state.range(1) == 1 ? std::make_shared<math::TouchedRows>(entries) : nullptr;
+  const math::Rule rule = touched ? math::Rule::kSparseAdamW : math::Rule::kAdamW;
+  const at::Tensor table = torch::zeros({entries, kRank}).requires_grad_();
+  math::Optimizer optimizer({{"table", table, rule, touched}}, {});
+  const at::Tensor ids_N = torch::randint(entries, {kTokens}, torch::kLong);
+  for (auto _ : state) {
+    codec::gather_rows(table, ids_N, touched.get()).sum().backward();
+    optimizer.step(1, 1);
+    optimizer.zero_grad();
+  }
+}
+
 BENCHMARK(rvq_encode)->Name("rvq/encode")->Arg(64)->Arg(256);
+BENCHMARK(table_step)
+    ->Name("codec/table_step")
+    ->ArgNames({"entries", "sparse"})
+    ->ArgsProduct({{1 << 14, 1 << 17, 1 << 20}, {0, 1}});
 BENCHMARK_CAPTURE(projection_gemms, small, kSmall)->Name("codec/gemms_alone/small");
 BENCHMARK_CAPTURE(codec_both_legs, small, kSmall, "none", "bf16")->Name("codec/none_bf16/small");
 BENCHMARK_CAPTURE(codec_both_legs, small, kSmall, "factorized", "bf16")

@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <signal.h>
@@ -6,6 +7,7 @@
 
 #include <algorithm>
 #include <fstream>
+#include <set>
 
 #include "base/clock.h"
 #include "cli/run_mapl_for_test.h"
@@ -24,6 +26,33 @@ TEST(Train, RunsAProcessPerStageAndLeavesASummary) {
   EXPECT_EQ(lines.size(), 6u);
   for (int k = 0; k < 4; ++k) {
     EXPECT_TRUE(std::filesystem::exists(folder + "/logs/stage-" + std::to_string(k) + ".jsonl"));
+  }
+}
+
+TEST(Train, ATraceTellsWhatEachStageDidWithEachMicroBatch) {
+  const train::SmallRun small;
+  const std::string folder = small.folder() + "/run";
+  const Ran ran = run_mapl("train " + small.recipe_file() + " --trace --quiet --run " + folder +
+                           " --set link.kind=zmq --set training.steps=2");
+  ASSERT_EQ(ran.exit_code, 0) << ran.output;
+  std::set<std::string> seen;  // "stage name micro-batch" of the second step
+  const auto events = nlohmann::json::parse(std::ifstream(folder + "/trace.json"));
+  for (const auto& event : events) {
+    if (event["ph"] != "X" || event["args"]["step"] != 1) continue;
+    EXPECT_GE(event["dur"].get<double>(), 0);
+    seen.insert(fmt::format("{} {} {}", event["pid"].get<int>(), event["name"].get<std::string>(),
+                            event["args"]["micro_batch"].get<int>()));
+  }
+  for (int stage = 0; stage < 4; ++stage) {
+    for (int m = 0; m < 4; ++m) {
+      std::vector<std::string> names = {"forward", "backward", "encode", "decode"};
+      if (stage < 3) names.insert(names.end(), {"send activation", "wait for gradient"});
+      if (stage > 0) names.insert(names.end(), {"send gradient", "wait for activation"});
+      for (const std::string& name : names) {
+        EXPECT_TRUE(seen.contains(fmt::format("{} {} {}", stage, name, m)))
+            << "stage " << stage << ", " << name << ", micro-batch " << m;
+      }
+    }
   }
 }
 
@@ -209,9 +238,20 @@ TEST(Train, ARunIsResumedAtAnotherNumberOfStages) {
             std::string::npos);
   const auto resumed = run_mapl("train " + set + "pipeline.stages=2 --resume");
   ASSERT_EQ(resumed.exit_code, 0) << resumed.output;
+  EXPECT_EQ(resumed.output.find("afresh"), std::string::npos) << resumed.output;
+  // Two of these three boundaries are new.
+  const auto cut = run_mapl("train " + set + "pipeline.stages=4 --set training.steps=8 --resume");
+  ASSERT_EQ(cut.exit_code, 0) << cut.output;
+  for (const auto& [boundary, is_new] :
+       {std::pair("boundary.2", true), std::pair("boundary.4", false),
+        std::pair("boundary.6", true)}) {
+    const size_t at = cut.output.find(boundary);
+    EXPECT_EQ(at != std::string::npos, is_new) << boundary << ": " << cut.output;
+  }
+  EXPECT_NE(cut.output.find("afresh"), std::string::npos) << cut.output;
   const auto lines = train::json_lines(small.folder() + "/run/metrics.jsonl");
-  ASSERT_EQ(lines.size(), 6u);
-  EXPECT_EQ(lines[5]["step"], 6);
+  ASSERT_EQ(lines.size(), 8u);
+  EXPECT_EQ(lines[7]["step"], 8);
   const auto other = run_mapl("train " + set + "model.hidden_size=32 --resume");
   EXPECT_EQ(other.exit_code, 2);
   EXPECT_NE(other.output.find("model.hidden_size: 16 -> 32"), std::string::npos) << other.output;

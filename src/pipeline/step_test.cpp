@@ -74,6 +74,28 @@ TEST(Step, NothingIsAppliedWhenTheLossIsNotFinite) {
   expect_same(before_1, run.stages[1]->values());
 }
 
+TEST(Step, NothingIsAppliedWhenAnActivationIsNotFinite) {
+  TwoStages run;
+  ASSERT_TRUE(run.train(0)[0]->is_ok());
+  for (auto& [name, value] : run.stages[0]->model.parameters()) {
+    if (name.ends_with("down_proj.weight")) at::Tensor(value).data().fill_(INFINITY);
+  }
+  const auto before_0 = run.stages[0]->values();
+  const auto before_1 = run.stages[1]->values();
+  const uint64_t sender = run.stages[0]->sender->state_hash();
+  const uint64_t receiver = run.stages[1]->receiver->state_hash();
+  auto outcomes = run.train(1);
+  for (const auto& outcome : outcomes) {
+    ASSERT_FALSE(outcome->is_ok());
+    EXPECT_NE(outcome->status().message().find("boundary"), std::string::npos)
+        << outcome->status().message();
+  }
+  expect_same(before_0, run.stages[0]->values());
+  expect_same(before_1, run.stages[1]->values());
+  EXPECT_EQ(run.stages[0]->sender->state_hash(), sender);
+  EXPECT_EQ(run.stages[1]->receiver->state_hash(), receiver);
+}
+
 TEST(Step, AStageThatThrowsTellsItsNeighbourWhy) {
   TwoStages run;
   std::string heard;

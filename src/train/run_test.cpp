@@ -118,6 +118,31 @@ double least_energy_kept(const std::vector<std::string>& overrides) {
   return least_energy_in(folder);
 }
 
+// Through both ends, as a run leaves them. 1e-6: some roundings of float32.
+TEST(Run, WhatASubspaceSendsIsWhatArrives) {
+  const SmallRun small;
+  const auto error = [&](const std::string& method) {
+    const Recipe recipe = small.recipe({"boundary.method=" + method, "boundary.activation=f32"});
+    const std::string folder = small.folder() + "/" + method;
+    EXPECT_TRUE(run_all(recipe, folder).is_ok());
+    const auto weights = load_weights(folder);
+    Assembly first(recipe, 0), second(recipe, 1);
+    (void)first.load(weights);
+    (void)second.load(weights);
+    const torch::NoGradGuard no_grad;
+    const pipeline::MicroBatchShape shape = micro_batch_shape(recipe);
+    const at::Tensor ids = torch::arange(shape.rows()).fmod(recipe.model.vocab_size);
+    const at::Tensor x_ND = first.stage().forward(ids.view({shape.batch, shape.sequence_length}),
+                                                  shape.batch, shape.sequence_length);
+    const Bytes payload = first.next_end()->pack(first.next_end()->project(x_ND, ids), {});
+    const auto z_NR = second.prev_end()->unpack(payload, shape.rows(), {});
+    const at::Tensor back_ND = second.prev_end()->restore(z_NR.value(), ids);
+    return ((back_ND - x_ND).norm() / x_ND.norm()).item<double>();
+  };
+  for (const char* method : {"ssn", "reparam-ssn"}) EXPECT_LT(error(method), 1e-6) << method;
+  EXPECT_GT(error("frozen"), 0.1) << "so that the test can tell";
+}
+
 // All that crosses lies in the subspace, after any number of steps; float32 sums of 16 terms.
 TEST(Run, ASubspaceLosesNothingAtTheBoundary) {
   const std::vector<std::string> tables = {"boundary.anchor=full", "boundary.ngram=2",
