@@ -86,7 +86,7 @@ class Frame {
     const double size = std::abs(value);
     if (size >= 1e9) return fmt::format("{:.3g}G", value * 1e-9);
     if (size >= 1e6) return fmt::format("{:.3g}M", value * 1e-6);
-    if (size >= 1e4) return fmt::format("{:.3g}k", value * 1e-3);
+    if (size >= 1e3) return fmt::format("{:.3g}k", value * 1e-3);
     return fmt::format("{:.3g}", value);
   }
 

@@ -93,6 +93,8 @@ TEST(ScatterChart, HasADotAndANameForEach) {
   EXPECT_NE(chart.find("text-anchor=\"end\">1</text>"), std::string::npos) << chart;
   EXPECT_NE(chart.find("text-anchor=\"start\">2</text>"), std::string::npos) << chart;
   EXPECT_NE(chart.find(">b</text>"), std::string::npos);
+  EXPECT_NE(scatter_chart({{"a", {{1000, 1}}}}, {.log_x = true}).find(">1k</text>"),
+            std::string::npos);
 }
 
 TEST(ShareChart, BarsFillTheirRow) {
