@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/status.h"
 #include "cli/commands.h"
+#include "train/compute.h"
 #include "train/version.h"
 
 namespace {
@@ -90,7 +91,7 @@ int main(int argc, char** argv) {
   } catch (const std::bad_alloc&) {
     return fail(1, "out of memory; choose a smaller model or micro-batch");
   } catch (const std::exception& error) {
-    return fail(1, error.what());
+    return fail(1, mapl::train::words_of(error).c_str());
   }
   return 0;
 }

@@ -2,6 +2,7 @@
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
+#include <c10/util/Exception.h>
 #include <fmt/format.h>
 #include <link.h>
 #include <torch/version.h>
@@ -44,6 +45,16 @@ std::string blas_problem_of(const std::string& path) {
   if (folder != "blas") return "";
   return "computing with the reference BLAS (" + path +
          "), about thirty times slower than OpenBLAS; install it: apt-get install libopenblas-dev";
+}
+
+std::string words_of(const std::exception& error) {
+  const auto* torch = dynamic_cast<const c10::Error*>(&error);
+  if (torch == nullptr) return error.what();
+  const std::string words = torch->what_without_backtrace();
+  const bool is_memory = words.find("can't allocate memory") != std::string::npos ||
+                         words.find("out of memory") != std::string::npos;
+  if (!is_memory) return words;
+  return "out of memory; choose a smaller model or micro-batch, or more stages (" + words + ")";
 }
 
 }  // namespace mapl::train

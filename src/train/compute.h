@@ -1,7 +1,8 @@
-// The threads and the BLAS that computing stands on.
+// What computing stands on: threads, a device, a BLAS; and LibTorch's errors in words.
 #pragma once
 
 #include <cstdint>
+#include <exception>
 #include <string>
 
 namespace mapl::train {
@@ -19,5 +20,8 @@ std::string blas_problem();
 
 // The same for the path of a loaded libblas.so.3, links resolved.
 std::string blas_problem_of(const std::string& path);
+
+// What went wrong, without the calls in LibTorch that led to it.
+std::string words_of(const std::exception& error);
 
 }  // namespace mapl::train

@@ -2,6 +2,7 @@
 
 #include <ATen/Context.h>
 #include <ATen/Parallel.h>
+#include <c10/util/Exception.h>
 #include <gtest/gtest.h>
 
 #include "base/status.h"
@@ -24,6 +25,19 @@ TEST(Compute, ADeviceThatIsNotThereIsTheUsersError) {
   check_device("cpu");
   if (at::hasCUDA()) GTEST_SKIP() << "there is one";
   EXPECT_THROW(check_device("cuda"), UserError);
+}
+
+TEST(Compute, AnErrorOfLibTorchIsToldWithoutTheCallsThatLedToIt) {
+  const c10::Error error({__func__, __FILE__, __LINE__}, "sizes do not match");
+  EXPECT_NE(std::string(error.what()), error.what_without_backtrace());
+  EXPECT_EQ(words_of(error), error.what_without_backtrace());
+  EXPECT_EQ(words_of(UserError("a is 3")), "a is 3");
+}
+
+TEST(Compute, MemoryThatIsNotThereIsSaidInWords) {
+  const c10::Error error({__func__, __FILE__, __LINE__},
+                         "DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes");
+  EXPECT_TRUE(words_of(error).starts_with("out of memory; choose a smaller model or micro-batch"));
 }
 
 }  // namespace

@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "checkpoint/manifest.h"
 #include "codec/codec.h"
+#include "train/compute.h"
 #include "train/metrics.h"
 #include "train/post_mortem.h"
 #include "train/progress.h"
@@ -81,7 +82,7 @@ class Run {
       spdlog::warn("{}; waiting for the other stages to go on", why);
     }
   } catch (const std::exception& error) {
-    const Status status(Code::kRefused, fmt::format("stage {}: {}", stage_, error.what()));
+    const Status status(Code::kRefused, fmt::format("stage {}: {}", stage_, words_of(error)));
     trainer_.give_up(note(status));
     throw;
   }
