@@ -75,9 +75,11 @@ class Packing {
 
   // What is saved: names without a prefix; written in place by whoever loads.
   virtual math::NamedTensors state() { return {}; }
-  // Of a packing that learns codebooks, at the end that packs: exp(entropy) of how often entries
-  // are chosen over their number, mean over codebooks. 1: all alike; NaN: nothing to say.
+  // Of a packing that learns codebooks, at the end that packs; NaN: nothing to say. exp(entropy) of
+  // how often entries are chosen over their number, mean over codebooks. 1: all alike.
   virtual double codebook_usage() const { return std::numeric_limits<double>::quiet_NaN(); }
+  // Share of the rows' energy that codes have lost, in the first message of the last step.
+  virtual double codebook_error() const { return std::numeric_limits<double>::quiet_NaN(); }
   // What both ends hold alike, in a fixed order.
   virtual std::vector<at::Tensor> shared() const { return {}; }
 };

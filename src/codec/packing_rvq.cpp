@@ -86,9 +86,11 @@ class PackingRvq final : public Packing {
       bytes = pack_log_sizes(size_N);
       rows = normalised(x, unpack_log_sizes(bytes, x.size(0)).value());
     }
-    if (!statistics_.count_QSC.defined()) begin_step(rows);
+    const bool is_first = !statistics_.count_QSC.defined();
+    if (is_first) begin_step(rows);
     num_rows_ += rows.size(0);
     const at::Tensor codes = math::rvq_encode(rows, codebook_QSCd_, &statistics_);
+    if (is_first) error_ = share_lost(rows, math::rvq_decode(codes, codebook_QSCd_));
     append_all(bytes, pack_codes(codes.to(torch::kLong), options_.rvq_entries));
     append_all(bytes, pack_slice(key));
     return bytes;
@@ -186,6 +188,7 @@ class PackingRvq final : public Packing {
     const at::Tensor entropy_QS = -torch::special::xlogy(share_QSC, share_QSC).sum(-1);
     return entropy_QS.exp().mean().item<double>() / static_cast<double>(options_.rvq_entries);
   }
+  double codebook_error() const override { return error_; }
   std::vector<at::Tensor> shared() const override { return {fitted_, codebook_QSCd_}; }
 
  private:
@@ -201,6 +204,9 @@ class PackingRvq final : public Packing {
   static at::Tensor normalised(const at::Tensor& x_NR, const at::Tensor& size_N) {
     const at::Tensor scale_N = size_N.reciprocal().masked_fill_(size_N == 0, 0.0);
     return x_NR * scale_N.unsqueeze(1);
+  }
+  static double share_lost(const at::Tensor& x_NR, const at::Tensor& decoded_NR) {
+    return ((x_NR - decoded_NR).square().sum() / x_NR.square().sum()).item<double>();
   }
   static void append_all(Bytes& bytes, const Bytes& more) {
     bytes.insert(bytes.end(), more.begin(), more.end());
@@ -276,6 +282,7 @@ class PackingRvq final : public Packing {
   at::Tensor fitted_;         // int64, 1 when there are codebooks
   at::Tensor codebook_QSCd_;  // at both ends
   math::RvqAverage average_;  // at the packing end
+  double error_ = std::numeric_limits<double>::quiet_NaN();
 
   // Of the step under way.
   uint64_t step_seed_ = 0;

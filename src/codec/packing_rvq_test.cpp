@@ -99,6 +99,17 @@ TEST(PackingRvq, UsageTellsHowManyEntriesAreChosen) {
   EXPECT_LT(leg.packs->codebook_usage(), 0.5 * spread);
 }
 
+TEST(PackingRvq, ErrorTellsHowMuchCodesLose) {
+  Pipe leg;
+  warm_up(leg);
+  EXPECT_TRUE(std::isnan(leg.packs->codebook_error()));
+  const double lost = error(leg.cross(rows(9), 2), rows(9));
+  EXPECT_NEAR(leg.packs->codebook_error(), lost * lost, 1e-6);  // float32 sums of 1,200 squares
+  leg.cross(rows(9, 4), 2, 1);
+  EXPECT_NEAR(leg.packs->codebook_error(), lost * lost, 1e-6) << "of the first message";
+  EXPECT_TRUE(std::isnan(leg.unpacks->codebook_error()));
+}
+
 TEST(PackingRvq, WhatArrivesIsTheDecodedCodesOfTheSharedCodebook) {
   Pipe leg;
   warm_up(leg);

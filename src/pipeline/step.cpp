@@ -327,8 +327,12 @@ StageReport Step::report() {
     own.energy_kept = next_->end().energy_kept();
     own.orthogonality_error = next_->end().orthogonality_error();
     own.activation_usage = next_->end().activation().codebook_usage();
+    own.activation_error = next_->end().activation().codebook_error();
   }
-  if (prev_) own.gradient_usage = prev_->end().gradient().codebook_usage();
+  if (prev_) {
+    own.gradient_usage = prev_->end().gradient().codebook_usage();
+    own.gradient_error = prev_->end().gradient().codebook_error();
+  }
   reported_ = total;
   return own;
 }

@@ -22,14 +22,16 @@ struct StageReport {
   double basis_angle = kNothing;       // mean principal angle of this stage's two bases, degrees
   double activation_usage = kNothing;  // of codebooks (codec/packing.h) on the way to the loss,
   double gradient_usage = kNothing;    // and on the way back
-  double compute_seconds = 0;          // this step: forward, backward, codec, optimiser
-  double waited_seconds = 0;           // this step: for neighbours
-  double sending_seconds = 0;          // this step: blocked by a full send queue
+  double activation_error = kNothing;  // share that their codes have lost, likewise
+  double gradient_error = kNothing;
+  double compute_seconds = 0;  // this step: forward, backward, codec, optimiser
+  double waited_seconds = 0;   // this step: for neighbours
+  double sending_seconds = 0;  // this step: blocked by a full send queue
   int64_t peak_rss_bytes = 0;
   int64_t num_parameters = 0;  // trained numbers, those of this stage's ends included
-  Traffic traffic;  // since the report before, this vote included
+  Traffic traffic;             // since the report before, this vote included
 };
-static_assert(sizeof(StageReport) == 128, "wire layout");
+static_assert(sizeof(StageReport) == 144, "wire layout");
 
 // Goes from the last stage to stage 0, growing by a report at each.
 struct Vote {

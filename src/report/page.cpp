@@ -251,12 +251,17 @@ std::string page(const std::vector<std::string>& folders) {
   over_steps("Angle between neighbouring bases",
              "Mean principal angle between the bases of a boundary and the one before it.",
              boundary_series(runs, &RunFigures::angle_of_boundary), "degrees");
-  std::vector<Series> usage = boundary_series(runs, &RunFigures::activation_usage, "out, boundary");
-  for (Series& series : boundary_series(runs, &RunFigures::gradient_usage, "back, boundary")) {
-    usage.push_back(std::move(series));
-  }
-  over_steps("Codebook usage", "exp(entropy) of the entries chosen, over their number.", usage,
-             "share");
+  const auto both_ways = [&](const auto& out, const auto& back) {
+    std::vector<Series> all = boundary_series(runs, out, "out, boundary");
+    for (Series& series : boundary_series(runs, back, "back, boundary")) {
+      all.push_back(std::move(series));
+    }
+    return all;
+  };
+  over_steps("Codebook usage", "exp(entropy) of the entries chosen, over their number.",
+             both_ways(&RunFigures::activation_usage, &RunFigures::gradient_usage), "share");
+  over_steps("Codebook error", "Share of the energy of what crosses that codes lose.",
+             both_ways(&RunFigures::activation_error, &RunFigures::gradient_error), "share");
   body += section("Where the time of each stage went", "Each bar is the whole of its stage's time.",
                   share_chart({"computing", "sending", "waiting"}, times, "Time of each stage"));
   body += section("Recipes", "Keys that differ.", recipe_differences(names, runs));

@@ -17,7 +17,7 @@ TEST(Page, ShowsEachRunInEachChartAndWhatDiffers) {
   EXPECT_FALSE(has("boundary.method"));  // equal in both
   for (const char* title : {"Loss against tokens", "Loss against bytes", "Loss against time",
                             "Validation loss against bytes per token", "Energy kept",
-                            "Angle between neighbouring bases", "Codebook usage",
+                            "Angle between neighbouring bases", "Codebook usage", "Codebook error",
                             "Where the time of each stage went"}) {
     EXPECT_TRUE(has(title)) << title;
   }

@@ -71,6 +71,8 @@ void read_metrics(const std::string& path, int boundaries, RunFigures& run) {
       add(run.angle_of_boundary, "basis_angle");
       add(run.activation_usage, "activation_usage");
       add(run.gradient_usage, "gradient_usage");
+      add(run.activation_error, "activation_error");
+      add(run.gradient_error, "gradient_error");
     }
     for (size_t k = 0; k < run.stage_times.size(); ++k) {
       StageTime& time = run.stage_times[k];
@@ -95,7 +97,7 @@ RunFigures read_run(const std::string& folder) try {
   const auto& rss = summary.at("peak_rss_bytes");
   const int boundaries = static_cast<int>(rss.size()) - 1;
   for (auto* traces : {&run.energy_of_boundary, &run.angle_of_boundary, &run.activation_usage,
-                       &run.gradient_usage}) {
+                       &run.gradient_usage, &run.activation_error, &run.gradient_error}) {
     traces->resize(static_cast<size_t>(std::max(boundaries, 0)));
   }
   run.stage_times.resize(rss.size());

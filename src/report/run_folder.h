@@ -44,6 +44,8 @@ struct RunFigures {
   BoundaryTraces angle_of_boundary;
   BoundaryTraces activation_usage;
   BoundaryTraces gradient_usage;
+  BoundaryTraces activation_error;
+  BoundaryTraces gradient_error;
   std::vector<StageTime> stage_times;
 };
 

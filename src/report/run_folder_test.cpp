@@ -32,6 +32,7 @@ TEST(RunFolder, FiguresAreThoseOfTheRun) {
   EXPECT_EQ(run.angle_of_boundary[1], (std::vector<double>{55, 55, 55}));
   EXPECT_TRUE(std::isnan(run.activation_usage[0][0]));
   EXPECT_EQ(run.activation_usage[0][2], 0.8);
+  EXPECT_EQ(run.activation_error[0][2], 0.1);
   EXPECT_TRUE(std::isnan(run.gradient_usage[1][2]));
   ASSERT_EQ(run.stage_times.size(), 3u);
   EXPECT_DOUBLE_EQ(run.stage_times[2].compute_seconds, 1.5);

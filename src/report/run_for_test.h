@@ -30,7 +30,7 @@ class RunForTest {
       line["energy_kept_0"] = 0.5;
       line["energy_kept_1"] = 0.7;
       line["basis_angle_1"] = 55.0;
-      if (i > 0) line["activation_usage_0"] = 0.8;
+      if (i > 0) line.update({{"activation_usage_0", 0.8}, {"activation_error_0", 0.1}});
       for (const char* stage : {"0", "1", "2"}) {
         line[std::string("compute_seconds_stage_") + stage] = 0.5;
         line[std::string("sending_seconds_stage_") + stage] = 0.125;

@@ -36,7 +36,7 @@ TEST(Compute, AnErrorOfLibTorchIsToldWithoutTheCallsThatLedToIt) {
 
 TEST(Compute, MemoryThatIsNotThereIsSaidInWords) {
   const c10::Error error({__func__, __FILE__, __LINE__},
-                         "DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes");
+                         "DefaultCPUAllocator: can't allocate memory: you tried to allocate 8");
   EXPECT_TRUE(words_of(error).starts_with("out of memory; choose a smaller model or micro-batch"));
 }
 

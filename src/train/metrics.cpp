@@ -52,6 +52,8 @@ void add_stages(Json& line, const std::vector<pipeline::StageReport>& reports) {
     line[fmt::format("energy_kept_{}", b)] = reports[b].energy_kept;
     add_known(line, fmt::format("activation_usage_{}", b), reports[b].activation_usage);
     add_known(line, fmt::format("gradient_usage_{}", b), reports[b + 1].gradient_usage);
+    add_known(line, fmt::format("activation_error_{}", b), reports[b].activation_error);
+    add_known(line, fmt::format("gradient_error_{}", b), reports[b + 1].gradient_error);
     add_known(line, fmt::format("basis_angle_{}", b), reports[b].basis_angle);
   }
   for (size_t k = 0; k < reports.size(); ++k) {

@@ -88,7 +88,7 @@ TEST(Run, CountsWhatCrossesToTheByte) {
   EXPECT_EQ(summary["activation_bytes"], messages * rows * rank * 2);
   EXPECT_EQ(summary["gradient_bytes"], messages * rows * rank * 2);
   EXPECT_EQ(summary["token_id_bytes"], messages * ((2 * 9 * 7 + 7) / 8));
-  const int64_t votes = 3 * 32 + (1 + 2 + 3) * 128;
+  const int64_t votes = 3 * 32 + (1 + 2 + 3) * 144;
   EXPECT_EQ(summary["sync_bytes"], steps * (votes + boundaries * (24 + 2 * d * rank * 4)) +
                                        boundaries * (d * rank * 4 + 8 + 8 + 40));  // the start
   EXPECT_EQ(summary["header_bytes"], 48 * (2 * messages + boundaries * (steps * 4 + 4)));
@@ -168,6 +168,8 @@ TEST(Run, CodebooksAreSavedAndEvaluationDecodesWithThem) {
     EXPECT_GT(last[key].get<double>(), 1.0 / 8) << key;
     EXPECT_LE(last[key].get<double>(), 1.0) << key;
   }
+  EXPECT_GT(last["activation_error_2"].get<double>(), 0);
+  EXPECT_LT(last["activation_error_2"].get<double>(), 1);
   EXPECT_FALSE(last.contains("gradient_usage_0"));  // bf16 goes back
   const auto evaluation = evaluate(recipe, load_weights(folder), folder);
   EXPECT_EQ(evaluation.loss, summary_of(folder)["validation_loss"].get<double>());
