@@ -175,16 +175,19 @@ class LongRun {
   pid_t pid_ = -1;
 };
 
-TEST(Train, AnInterruptEndsItCleanly) {
-  const train::SmallRun small;
-  const LongRun run(small);
-  ASSERT_TRUE(run.wait_for_steps(3)) << run.output();
-  kill(run.pid(), SIGINT);
-  EXPECT_EQ(run.end(), 0) << run.output();
-  const auto summary = nlohmann::json::parse(run.text(run.folder() + "/summary.json"));
-  EXPECT_GE(summary["steps"].get<int>(), 3);
-  EXPECT_TRUE(std::filesystem::exists(run.folder() + "/checkpoints/step-" +
-                                      summary["steps"].dump() + "/stage-3.json"));
+// Ctrl-C in the terminal of all, or a scheduler that takes the machine of one away.
+TEST(Train, ASignalToAllOrToOneStageEndsItCleanly) {
+  for (const bool one : {false, true}) {
+    const train::SmallRun small;
+    const LongRun run(small);
+    ASSERT_TRUE(run.wait_for_steps(3)) << run.output();
+    kill(one ? run.stage_pid(2) : run.pid(), one ? SIGTERM : SIGINT);
+    EXPECT_EQ(run.end(), 0) << run.output();
+    const auto summary = nlohmann::json::parse(run.text(run.folder() + "/summary.json"));
+    EXPECT_GE(summary["steps"].get<int>(), 3);
+    EXPECT_TRUE(std::filesystem::exists(run.folder() + "/checkpoints/step-" +
+                                        summary["steps"].dump() + "/stage-3.json"));
+  }
 }
 
 // The undisturbed run, made once.
