@@ -42,6 +42,18 @@ TEST(Stage, ARunGoesOnWithMoreStepsWhenItIsToldTo) {
   EXPECT_EQ(train::json_lines(small.folder() + "/machine-0/metrics.jsonl").size(), 8u);
 }
 
+// Killed between its last save and its leave, say: the others have gone.
+TEST(Stage, StartedOnceMoreAtTheEndOfARunItLeavesInPeace) {
+  const train::SmallRun small;
+  const Machines machines(small);
+  auto last = std::async(std::launch::async, [&] { return run_mapl(machines.stage(1, 0, 1, 1)); });
+  ASSERT_EQ(run_mapl(machines.stage(0, 0, 1, 0)).exit_code, 0);
+  ASSERT_EQ(last.get().exit_code, 0);
+  const Ran again = run_mapl(machines.stage(1, 0, 1, 1, "--set link.connect_seconds=1"));
+  EXPECT_EQ(again.exit_code, 0) << again.output;
+  EXPECT_NE(again.output.find("had come to its end"), std::string::npos) << again.output;
+}
+
 TEST(Stage, ANeighbourWithAnotherRecipeIsNamedOnBothSides) {
   const train::SmallRun small;
   const Machines machines(small);

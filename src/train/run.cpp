@@ -156,9 +156,9 @@ Status Run::connect(bool is_first) {
   if (!options_.open_links) return Status::ok();
   trainer_.disconnect();
   links_ = {};  // the other ends, and endpoints to bind again, are free before new ones are made
-  const double patience = is_finished_ ? std::min(kFinishedPatience, recipe_.link.rejoin_seconds)
-                          : is_first   ? recipe_.link.connect_seconds
-                                       : recipe_.link.rejoin_seconds;
+  const double patience = is_first       ? recipe_.link.connect_seconds
+                          : is_finished_ ? std::min(kFinishedPatience, recipe_.link.rejoin_seconds)
+                                         : recipe_.link.rejoin_seconds;
   const Deadline deadline = in_seconds(patience);
   // At the start what is thrown is for the user to mend; later, a port that is taken for a moment.
   const auto open = [&](double seconds) -> Result<StageLinks> {
@@ -188,7 +188,10 @@ Status Run::connect(bool is_first) {
 }
 
 Status Run::session(const std::string& why) {
-  if (why.empty()) saver_.pass_over_damaged();
+  if (why.empty()) {
+    saver_.pass_over_damaged();
+    is_finished_ = has_saved(recipe_.training.steps);  // started once more: others may need this
+  }
   const Status connected = connect(why.empty());
   if (!connected.is_ok()) return connected;
   saver_.wait();
