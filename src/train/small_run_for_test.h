@@ -65,7 +65,8 @@ class SmallRun {
   }
   std::string recipe_file() const {
     const std::string path = folder_ + "/small.toml";
-    std::ofstream(path) << text();
+    // Once: a process that was started may be reading it.
+    if (!std::filesystem::exists(path)) std::ofstream(path) << text();
     return path;
   }
 
