@@ -3,15 +3,17 @@
 //
 //   sender    z = (x - a_s(ids)) A            receiver  x^ = z A^T + a_r(ids)
 //
+// With boundary.subtract_mean, z - m is packed, m the mean of z over the step before (mean.h).
+//
 // The maths of an end is ordinary autograd (project, restore); the bytes are outside it (pack,
 // unpack), so the gradient passes the packing straight through. pipeline/ ties the halves together.
 //
-// Both ends share state: the basis A, which the sender owns, and what a packing learns. It changes
-// at the end of a step, at both ends or at none:
+// Both ends share state: the basis A and the mean m, which the sender owns, and what a packing
+// learns. It changes at the end of a step, at both ends or at none:
 //
 //   after the last backward   sender.read_sync(receiver.sync())    half of A's gradient
 //   if the step counts        the optimiser steps on both ends' parameters()
-//                             receiver.read_sync(sender.sync())    the new A
+//                             receiver.read_sync(sender.sync())    the new A and m
 //                             commit() at both; their state_hash() then agree
 //   if it does not            abort() at both, and after a validation too
 #pragma once
@@ -76,6 +78,7 @@ class SenderEnd {
                    uint64_t step);  // kCorrupt on a wrong length or not finite values
   Bytes sync(uint64_t step);
   int64_t sync_bytes(uint64_t step) const;       // of the sync that this end sends
+  int64_t most_sync_bytes() const;               // of any step
   int64_t read_sync_bytes(uint64_t step) const;  // of the other end's
   void commit();
   void abort();
@@ -121,6 +124,7 @@ class ReceiverEnd {
   Status read_sync(ByteSpan bytes, uint64_t step);
   int64_t sync_bytes(uint64_t step) const;
   int64_t read_sync_bytes(uint64_t step) const;
+  int64_t most_read_sync_bytes() const;  // of any step
   void commit();
   void abort();
   uint64_t state_hash() const;

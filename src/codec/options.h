@@ -20,6 +20,7 @@ struct Options {
       "end";  // end: a table at each end; stage: a stage's two ends share one
   std::string first_anchor = "own";  // of stage 0: its "own", or its "embedding" as it is trained
   bool sparse_anchors = false;       // update only the rows of a step's tokens
+  bool subtract_mean = false;        // take off the mean of what crossed in the step before
   int64_t ngram = 0;                 // anchors for n-grams up to this length too; 0: none
   int64_t ngram_entries = 16384;     // rows of each n-gram table
   int64_t ngram_rank = 0;            // 0: the rank of the anchors
@@ -36,7 +37,7 @@ struct Options {
   bool rvq_normalise = true;         // send the size of each row apart from its direction
   int64_t rvq_slice_entries = 1;     // entries that each message brings up to date
   int64_t rvq_warmup_steps = 100;    // sent as bf16, before codebooks are fitted
-  double rvq_decay = 0.99;           // of the moving averages that codebooks follow
+  double rvq_decay = 0.9;            // of the moving averages that codebooks follow
 };
 
 // ERRORS  UserError that names the key: unknown projector, anchor, sharing or packing; rank outside

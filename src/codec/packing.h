@@ -105,7 +105,7 @@ struct PackingOptions {
   int64_t rvq_slice_entries = 1;   // that each message brings up to date
   int64_t rvq_entries = 256;       // of each codebook
   int64_t rvq_warmup_steps = 100;  // in bf16, before codebooks are fitted
-  double rvq_decay = 0.99;         // of the moving averages
+  double rvq_decay = 0.9;          // of the moving averages
 };
 
 // "f32", "bf16", "int8", "int4", "topk", "rvq".

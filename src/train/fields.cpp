@@ -159,6 +159,8 @@ std::vector<Field> boundary_fields(Recipe& recipe) {
        "subspace: the optimiser moves the coordinates of held weights, not the weights"},
       {"sparse_anchors", &b.sparse_anchors,
        "update only the rows of an anchor's table that a step's tokens read"},
+      {"subtract_mean", &b.subtract_mean,
+       "take the mean of what crossed in the step before off what crosses; both ends know it"},
       {"ngram",
        &b.ngram,
        "anchors for n-grams up to this length too, in hashed tables; 0 = none",

@@ -73,6 +73,10 @@ TEST(Verify, SharedAnchorsTiedHeadsUnequalStagesAndDeepWarmUpToo) {
   expect_equal(run, {"boundary.sparse_anchors=true", "boundary.anchor=full"});
   expect_equal(run, {"boundary.gradient=int4", "boundary.group_size=4", "boundary.hadamard=true"});
   expect_equal(run, {"boundary.anchor_sharing=stage"});
+  for (const char* method : {"mapl", "ssn", "quantised", "mapl-vq"}) {
+    expect_equal(run, {std::string("boundary.method=") + method, "boundary.subtract_mean=true",
+                       "boundary.rvq_group_size=2", "boundary.rvq_warmup_steps=2"});
+  }
   expect_equal(run, {"boundary.first_anchor=embedding", "training.max_norm=0.1"});
   expect_equal(run, {"boundary.basis_restart=2", "boundary.basis_gradient=sender"});
   expect_equal(run, {"boundary.basis_restart=2", "boundary.projector=frozen"});

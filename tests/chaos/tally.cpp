@@ -26,6 +26,7 @@ std::vector<std::string> small_sets(int steps) {
           "checkpoint.interval=4",
           "checkpoint.keep_latest_k=2",
           "validation.interval=6",
+          "boundary.subtract_mean=true",
           "boundary.activation=rvq",
           "boundary.rvq_group_size=2",
           "boundary.rvq_entries=8",

@@ -45,6 +45,7 @@ std::vector<Process> TwoStages::start(const std::string& run, int steps) const {
         fmt::format("training.steps={}", steps),
         "training.max_norm=0.5",
         "checkpoint.interval=50",
+        "boundary.subtract_mean=true",
         "boundary.activation=rvq",
         "boundary.rvq_group_size=2",
         "boundary.rvq_entries=8",
