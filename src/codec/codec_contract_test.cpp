@@ -333,7 +333,8 @@ TEST_P(CodecContract, AWrongLengthIsRefused) {
 }
 
 TEST_P(CodecContract, AFlippedBitChangesValuesOrIsRefused) {
-  if (options().subtract_mean) return;  // the last bits of a small value drown in the mean
+  // The last bits of a small value drown in the mean.
+  if (options().subtract_mean && options().activation == "f32") return;
   Pair pair(options());
   pair.cross(x_, ids_);
   pair.commit();
