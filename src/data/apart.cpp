@@ -31,7 +31,7 @@ constexpr int kGaveUp = 255;
 }  // namespace
 
 bool Ended::crashed() const {
-  for (const int fault : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGKILL}) {
+  for (const int fault : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGKILL, SIGPROF}) {
     if (signal == fault) return true;
   }
   return exit_code == kGaveUp;

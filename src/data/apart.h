@@ -11,8 +11,8 @@ struct Ended {
   int exit_code;  // of the work, or -1 when a signal ended its process
   int signal;     // that did, or 0
   pid_t process;  // gone by now
-  bool crashed()
-      const;  // by a fault, an abort, the kernel's want of memory or a library's exit(-1)
+  // By a fault, an abort, the kernel's want of memory, a library's exit(-1) or a limit of time.
+  bool crashed() const;
 };
 
 // Forks, returns how the child ended, and hands SIGINT, SIGTERM and SIGHUP on to it. The child

@@ -20,7 +20,7 @@ TEST(Apart, TheExitCodeIsTheWorks) {
 }
 
 TEST(Apart, ACrashEndsOnlyTheChild) {
-  for (const int signal : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGKILL}) {
+  for (const int signal : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGKILL, SIGPROF}) {
     const Ended ended = run_apart([&] {
       std::signal(signal, SIG_DFL);
       return ::raise(signal);

@@ -1,9 +1,11 @@
 // mapl-tokenizer: text to tokens and back. A program of its own because SentencePiece and LibTorch
 // cannot live in one process; `mapl data` and `mapl generate` call it. The work is done by a child,
-// because a hostile .model file can crash SentencePiece: this process lives to say so.
+// because a hostile .model file can crash SentencePiece or keep it busy: this process lives to say
+// so.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <functional>
@@ -168,6 +170,12 @@ void supervise(const std::function<void()>& work, const std::string& model,
   const Ended ended = run_apart([&] { return report_errors(work); });
   if (ended.crashed() && !out.empty()) Staging::remove_left_by(ended.process, out);
   if (!ended.crashed() || model.empty()) end_likewise(ended);
+  if (ended.signal == SIGPROF) {
+    throw UserError(
+        fmt::format("tokenizer {}: SentencePiece had not loaded it after {} s of work; the file is "
+                    "damaged or hostile: take one from whom you trust",
+                    model, kMaxLoadSeconds));
+  }
   const std::string how =
       ended.signal != 0 ? fmt::format("signal {}, {}", ended.signal, ::strsignal(ended.signal))
                         : "it gave up";

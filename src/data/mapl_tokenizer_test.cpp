@@ -143,6 +143,20 @@ TEST_F(MaplTokenizer, AModelThatCrashesSentencePieceIsOneErrorAndLeavesNothing) 
               testing::ElementsAre("bad.model", "err", "in", "out", "set", "text.txt"));
 }
 
+// A good model with a piece (field 1; its type, field 3, is user-defined) that the text of its
+// self-test (field 4) nearly matches at each of its 4 million places.
+TEST_F(MaplTokenizer, AModelThatTakesHoursToLoadIsOneErrorAndLeavesNothing) {
+  ASSERT_EQ(run("data --text text.txt --vocab-size 320 --out set").exit_code, 0);
+  const std::string piece = field(1, std::string(60'000, 'a') + 'b') + "\x18\x04";
+  const std::string self_test = field(1, field(1, std::string(4'000'000, 'a')) + field(2, "a"));
+  scratch_.write("bad.model",
+                 scratch_.read("set/tokenizer.model") + field(1, piece) + field(4, self_test));
+  const std::string late = "tokenizer bad.model: SentencePiece had not loaded it after 10 s";
+  expect_mistake("data --text text.txt --out new --model bad.model", late);
+  EXPECT_THAT(scratch_.names(),
+              testing::ElementsAre("bad.model", "err", "in", "out", "set", "text.txt"));
+}
+
 TEST_F(MaplTokenizer, HelpIsNoError) {
   const Ran ran = run("data --help");
   EXPECT_EQ(ran.exit_code, 0);

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <sentencepiece_processor.h>
 #include <sentencepiece_trainer.h>
+#include <sys/time.h>
 
 #include <cerrno>
 #include <cstring>
@@ -92,6 +93,21 @@ std::optional<std::string> failure_of(const Call& call) {
   }
 }
 
+// Ends this process by SIGPROF when it has worked for kMaxLoadSeconds and this still stands.
+class LoadLimit {
+ public:
+  LoadLimit() { set(kMaxLoadSeconds); }
+  ~LoadLimit() { set(0); }
+  LoadLimit(const LoadLimit&) = delete;
+  LoadLimit& operator=(const LoadLimit&) = delete;
+
+ private:
+  static void set(int seconds) {
+    const itimerval once{.it_interval = {}, .it_value = {.tv_sec = seconds, .tv_usec = 0}};
+    ::setitimer(ITIMER_PROF, &once, nullptr);
+  }
+};
+
 [[noreturn]] void refuse_model(const char* action, const std::string& failure) {
   throw UserError(
       fmt::format("the tokenizer cannot {}: SentencePiece says \"{}\"; its .model file is damaged: "
@@ -152,7 +168,10 @@ Tokenizer Tokenizer::parse(const std::string& model, const std::string& name) {
     refuse_size(name, fmt::format("more than {}", kMaxModelBytes));
   }
   auto processor = std::make_unique<SentencePieceProcessor>();
-  const auto failure = failure_of([&] { return processor->LoadFromSerializedProto(model); });
+  const auto failure = failure_of([&] {
+    const LoadLimit limit;
+    return processor->LoadFromSerializedProto(model);
+  });
   if (failure || processor->GetPieceSize() == 0) {
     throw UserError(
         fmt::format("tokenizer {}: not a SentencePiece model ({} bytes); give a .model "

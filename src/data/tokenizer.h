@@ -18,6 +18,8 @@ namespace mapl::data {
 
 // The largest .model file that is read; 65,536 pieces and a normaliser take some 2 MB.
 inline constexpr size_t kMaxModelBytes = size_t{16} << 20;
+// Loading may take this much of a processor's time; 65,536 pieces take less than one.
+inline constexpr int kMaxLoadSeconds = 10;
 
 class Tokenizer {
  public:
@@ -42,7 +44,8 @@ class Tokenizer {
   // ERRORS  UserError when the file is larger than kMaxModelBytes, is no SentencePiece model, has
   //         no BOS (<s>) or has more pieces than a uint16 can name.
   // WHY apart.h: libsentencepiece trusts such a file's normaliser, user-defined pieces and lengths,
-  // and a hostile one can crash it here, in encode() and in decode() (docs/security.md).
+  // and a hostile one can crash it here, in encode() and in decode(), and keep it busy for hours
+  // here: SIGPROF ends the process after kMaxLoadSeconds (docs/security.md).
   static Tokenizer load(const std::string& path);
   // The same for the bytes of such a file; `name` stands for it in errors.
   static Tokenizer parse(const std::string& model, const std::string& name);
