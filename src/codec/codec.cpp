@@ -120,7 +120,7 @@ Bytes SenderEnd::sync(uint64_t step) {
   return End::joined(std::move(bytes), impl_->activation->announce(step));
 }
 int64_t SenderEnd::sync_bytes(uint64_t step) const { return impl_->forward_bytes(step); }
-int64_t SenderEnd::most_sync_bytes() const { return impl_->most_forward_bytes(); }
+int64_t SenderEnd::most_forward_sync_bytes() const { return impl_->most_forward_bytes(); }
 int64_t SenderEnd::read_sync_bytes(uint64_t step) const {
   return impl_->half_bytes() + impl_->gradient->announced_bytes(step);
 }
@@ -232,7 +232,7 @@ int64_t ReceiverEnd::sync_bytes(uint64_t step) const {
   return impl_->half_bytes() + impl_->gradient->announced_bytes(step);
 }
 int64_t ReceiverEnd::read_sync_bytes(uint64_t step) const { return impl_->forward_bytes(step); }
-int64_t ReceiverEnd::most_read_sync_bytes() const { return impl_->most_forward_bytes(); }
+int64_t ReceiverEnd::most_forward_sync_bytes() const { return impl_->most_forward_bytes(); }
 void ReceiverEnd::commit() { impl_->commit(); }
 void ReceiverEnd::abort() { impl_->abort(); }
 

@@ -78,7 +78,7 @@ class SenderEnd {
                    uint64_t step);  // kCorrupt on a wrong length or not finite values
   Bytes sync(uint64_t step);
   int64_t sync_bytes(uint64_t step) const;       // of the sync that this end sends
-  int64_t most_sync_bytes() const;               // of any step
+  int64_t most_forward_sync_bytes() const;       // of that of any step
   int64_t read_sync_bytes(uint64_t step) const;  // of the other end's
   void commit();
   void abort();
@@ -124,7 +124,7 @@ class ReceiverEnd {
   Status read_sync(ByteSpan bytes, uint64_t step);
   int64_t sync_bytes(uint64_t step) const;
   int64_t read_sync_bytes(uint64_t step) const;
-  int64_t most_read_sync_bytes() const;  // of any step
+  int64_t most_forward_sync_bytes() const;  // of the sender's, in any step
   void commit();
   void abort();
   uint64_t state_hash() const;

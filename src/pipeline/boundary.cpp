@@ -172,7 +172,7 @@ Status PrevBoundary::recv_sync(uint64_t step) {
 
 Status PrevBoundary::recv_resync(uint64_t step, bool takes) {
   const Channel::Message message{.kind = link::Kind::kResync, .step = step};
-  const auto payload = channel_.recv_at_most(message, end_.most_read_sync_bytes());
+  const auto payload = channel_.recv_at_most(message, end_.most_forward_sync_bytes());
   if (!payload.is_ok() || !takes) return payload.status();
   return end_.read_sync(payload.value(), step).in(channel_.where(message, /*sending=*/false));
 }

@@ -102,12 +102,11 @@ template <typename End>
 uint64_t max_payload_bytes(const End& end, const MicroBatchShape& shape, int num_stages,
                            int64_t tied_bytes) {
   const int64_t ids = codec::code_bytes(shape.num_ids(), shape.vocab_size);
-  return static_cast<uint64_t>(
-      std::max({kMaxOfferBytes, ids + end.activation().most_packed_bytes(shape.rows(), end.width()),
-                end.gradient().most_packed_bytes(shape.rows(), end.width()),
-                end.basis_bytes() + end.activation().most_announced_bytes(),
-                end.basis_bytes() + end.gradient().most_announced_bytes(), vote_bytes(num_stages),
-                tied_bytes, link::kMaxAbortBytes}));
+  return static_cast<uint64_t>(std::max(
+      {kMaxOfferBytes, ids + end.activation().most_packed_bytes(shape.rows(), end.width()),
+       end.gradient().most_packed_bytes(shape.rows(), end.width()), end.most_forward_sync_bytes(),
+       end.basis_bytes() + end.gradient().most_announced_bytes(), vote_bytes(num_stages),
+       tied_bytes, link::kMaxAbortBytes}));
 }
 
 }  // namespace mapl::pipeline

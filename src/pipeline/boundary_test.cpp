@@ -57,6 +57,16 @@ TEST(Boundary, TheLimitOfALinkHoldsEveryMessage) {
   EXPECT_GE(limit, static_cast<uint64_t>(link::kMaxAbortBytes));
   EXPECT_EQ(max_payload_bytes(*run.stages[1]->receiver, kTestShape, 2, 0), limit);
   EXPECT_EQ(max_payload_bytes(*run.stages[1]->receiver, kTestShape, 2, 99999), 99999u);
+
+  codec::Options large = test_codec();  // codebooks that are larger than a micro-batch
+  large.activation = "rvq";
+  large.rvq_group_size = 2;
+  large.rvq_rounds = 16;
+  large.subtract_mean = true;
+  const TwoStages other(large);
+  const uint64_t most = max_payload_bytes(*other.stages[0]->sender, kTestShape, 2, 0);
+  EXPECT_EQ(most, static_cast<uint64_t>(other.stages[0]->sender->most_forward_sync_bytes()));
+  EXPECT_EQ(max_payload_bytes(*other.stages[1]->receiver, kTestShape, 2, 0), most);
 }
 
 }  // namespace

@@ -321,7 +321,7 @@ void Trainer::load_state(const math::NamedTensors& state, int64_t finished_steps
 
 int64_t Trainer::largest_sync() {
   const codec::SenderEnd* end = assembly_.next_end();
-  return end == nullptr ? 0 : end->most_sync_bytes();
+  return end == nullptr ? 0 : end->most_forward_sync_bytes();
 }
 
 void Trainer::start_afresh() {
