@@ -125,7 +125,8 @@ int run_kill(const KillOptions& options) {
         count(tally, code, folder, expected, break_at, restarts(output) > 0);
         const auto events = train::json_lines(folder + "/events.jsonl");
         if (options.mirrors && !events.empty() && events.back().value("step", 0) < step - 1) {
-          fmt::print("  {}: back to step {}\n", break_at, events.back().value("step", 0));
+          tell(tally, folder, break_at,
+               fmt::format("back to step {}", events.back().value("step", 0)));
           good = false;
         }
       }

@@ -54,13 +54,15 @@ void count(Tally& tally, int exit_code, const std::string& folder, const std::st
     problem = train::difference(folder, expected);
     tally.different += !problem.empty();
   }
-  if (!problem.empty()) {
-    const std::string kept =
-        fmt::format("{}/mapl-chaos-{}-{}", std::filesystem::temp_directory_path().string(),
-                    getpid(), tally.runs);
-    std::filesystem::copy(folder, kept, std::filesystem::copy_options::recursive);
-    fmt::print("  {}: {} (kept in {})\n", what, problem, kept);
-  }
+  if (!problem.empty()) tell(tally, folder, what, problem);
+}
+
+void tell(const Tally& tally, const std::string& folder, const std::string& what,
+          const std::string& problem) {
+  const std::string kept = fmt::format(
+      "{}/mapl-chaos-{}-{}", std::filesystem::temp_directory_path().string(), getpid(), tally.runs);
+  std::filesystem::copy(folder, kept, std::filesystem::copy_options::recursive);
+  fmt::print("  {}: {} (kept in {})\n", what, problem, kept);
   std::fflush(stdout);
 }
 

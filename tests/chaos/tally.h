@@ -30,9 +30,12 @@ struct Tally {
   bool is_good() const { return different + hung + failed == 0; }
 };
 
-// One more run, which ended with `exit_code` (-1: it did not). Prints what is wrong, and keeps the
-// folder of such a run.
+// One more run, which ended with `exit_code` (-1: it did not). Tells what is wrong, if anything.
 void count(Tally& tally, int exit_code, const std::string& folder, const std::string& expected,
            const std::string& what, bool broken);
+
+// Prints what is wrong with the latest run, and keeps its folder.
+void tell(const Tally& tally, const std::string& folder, const std::string& what,
+          const std::string& problem);
 
 }  // namespace mapl::chaos
