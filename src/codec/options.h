@@ -32,7 +32,7 @@ struct Options {
   int64_t topk = 8;                  // entries of a row that are sent
   bool topk_feedback = false;        // what was not sent is added to the next micro-batch
   int64_t rvq_group_size = 8;        // columns that share a code
-  int64_t rvq_rounds = 2;            // codes of a group, each on what the one before left
+  int64_t rvq_rounds = 3;            // codes of a group, each on what the one before left
   int64_t rvq_entries = 256;         // of each codebook
   bool rvq_normalise = true;         // send the size of each row apart from its direction
   int64_t rvq_slice_entries = 1;     // entries that each message brings up to date

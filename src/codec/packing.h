@@ -100,7 +100,7 @@ struct PackingOptions {
   class Packing* forward = nullptr;
 
   int64_t rvq_group_size = 8;  // columns that share a code; divides `columns`
-  int64_t rvq_rounds = 2;
+  int64_t rvq_rounds = 3;
   bool rvq_normalise = true;       // send the size of each row apart from its direction
   int64_t rvq_slice_entries = 1;   // that each message brings up to date
   int64_t rvq_entries = 256;       // of each codebook
