@@ -10,6 +10,7 @@
 //   chaos strangers
 //                uninvited connections to a stage, and a man in the middle of its line
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <poll.h>
 #include <signal.h>
 #include <unistd.h>
@@ -33,14 +34,14 @@
 namespace mapl::chaos {
 namespace {
 
-// Times that a supervisor has said that it started a stage again.
-int restarts(const std::string& output_path) {
+// What a supervisor has said of stages that it started again.
+std::vector<std::string> restarts(const std::string& output_path) {
   std::ifstream file(output_path);
-  int times = 0;
+  std::vector<std::string> said;
   for (std::string line; std::getline(file, line);) {
-    times += line.find("it was started again") != std::string::npos;
+    if (line.find("it was started again") != std::string::npos) said.push_back(line);
   }
-  return times;
+  return said;
 }
 
 // ---- kill --------------------------------------------------------------------------------------
@@ -122,7 +123,12 @@ int run_kill(const KillOptions& options) {
         std::filesystem::remove(output);
         Process run(arguments, output);
         const int code = run.wait(kPatience);
-        count(tally, code, folder, expected, break_at, restarts(output) > 0);
+        const std::vector<std::string> again = restarts(output);
+        count(tally, code, folder, expected, break_at, !again.empty());
+        if (again.size() > 1) {  // one was killed: the others have crashed
+          tell(tally, folder, break_at, fmt::format("{}", fmt::join(again, "; ")));
+          good = false;
+        }
         const auto events = train::json_lines(folder + "/events.jsonl");
         if (options.mirrors && !events.empty() && events.back().value("step", 0) < step - 1) {
           tell(tally, folder, break_at,

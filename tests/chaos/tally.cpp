@@ -61,7 +61,9 @@ void tell(const Tally& tally, const std::string& folder, const std::string& what
           const std::string& problem) {
   const std::string kept = fmt::format(
       "{}/mapl-chaos-{}-{}", std::filesystem::temp_directory_path().string(), getpid(), tally.runs);
-  std::filesystem::copy(folder, kept, std::filesystem::copy_options::recursive);
+  std::filesystem::copy(
+      folder, kept,
+      std::filesystem::copy_options::recursive | std::filesystem::copy_options::overwrite_existing);
   fmt::print("  {}: {} (kept in {})\n", what, problem, kept);
   std::fflush(stdout);
 }
