@@ -59,7 +59,7 @@ void Outgoing::copy(uint64_t offset, std::span<std::byte> out) const {
              size());
   if (offset < header.size()) {
     const size_t count = std::min<size_t>(out.size(), header.size() - offset);
-    std::memcpy(out.data(), header.data() + offset, count);
+    std::copy_n(header.data() + offset, count, out.data());  // out may be empty, its data null
     out = out.subspan(count);
     offset += count;
   }

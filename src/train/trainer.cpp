@@ -276,7 +276,8 @@ math::NamedTensors Trainer::state() {
   all.emplace_back(own("commit"),
                    torch::tensor({commit.squared_norm, commit.loss}, torch::kDouble));
   at::Tensor sync = torch::empty({std::ssize(transaction_.sync)}, torch::kByte);
-  std::memcpy(sync.data_ptr(), transaction_.sync.data(), transaction_.sync.size());
+  std::copy(transaction_.sync.begin(), transaction_.sync.end(),
+            static_cast<std::byte*>(sync.data_ptr()));
   all.emplace_back(own("sync"), sync);
   if (train_data_) {
     const auto position = static_cast<int64_t>(data_position(finished_steps()));
