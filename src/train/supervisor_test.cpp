@@ -58,13 +58,23 @@ TEST(Supervisor, PassesOnTheEnvironment) {
 }
 
 TEST(Supervisor, AWishToStopIsOneInterrupt) {
+  std::string folder = (std::filesystem::temp_directory_path() / "mapl-test-XXXXXX").string();
+  ASSERT_NE(mkdtemp(folder.data()), nullptr);
+  const std::string ready = folder + "/ready";
   std::stop_source stop;
-  stop.request_stop();
+  const std::jthread user([&](std::stop_token ended) {
+    while (!std::filesystem::exists(ready) && !ended.stop_requested()) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    }
+    stop.request_stop();
+  });
   // The child reports the interrupt as its exit code; it waits in the background so that sh can
   // trap.
-  EXPECT_EQ(supervised({shell("trap 'kill $!; exit 42' INT; tail -f /dev/null & wait")},
+  EXPECT_EQ(supervised({shell("trap 'kill $!; exit 42' INT; tail -f /dev/null & echo x > " + ready +
+                              "; wait")},
                        stop.get_token()),
             42);
+  std::filesystem::remove_all(folder);
 }
 
 TEST(Supervisor, AChildThatASignalEndsIsStartedAgain) {
