@@ -4,6 +4,8 @@
 
 #include <atomic>
 #include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
 #include <thread>
 
 #include "link/cut_link_for_test.h"
@@ -15,6 +17,10 @@ namespace mapl::train {
 namespace {
 
 namespace fs = std::filesystem;
+
+// Ends a stage as its machine's loss would, at once and with nothing saved: a run catches and tells
+// of std::exception.
+struct Lost {};
 
 // What happens to a run when stage 0's decision on a step leaves: its link breaks.
 struct Breach {
@@ -34,7 +40,7 @@ Status broken_run(Recipe recipe, const std::string& folder, Breach breach) {
   const Status status = group.run([&](int stage, Assembly& assembly, Trainer& trainer) {
     bool is_lost = false;
     const auto open = [&](double seconds) -> Result<StageLinks> {
-      if (is_lost) return Status(Code::kEnded, "lost");
+      if (is_lost) throw Lost();
       is_lost = stage == 1 && !breach.new_machine.empty();
       if (stage == 0 && is_broken && breach.num_refusals-- > 0) {
         return Status(Code::kRefused, "altered");
@@ -53,11 +59,11 @@ Status broken_run(Recipe recipe, const std::string& folder, Breach breach) {
       }
       return links;
     };
-    const Status ended =
-        run_stage(recipe, stage, assembly, trainer, {.folder = folder, .open_links = open});
-    if (!is_lost) return ended;
-    is_lost = false;
-    fs::create_directories(breach.new_machine);
+    try {
+      return run_stage(recipe, stage, assembly, trainer, {.folder = folder, .open_links = open});
+    } catch (const Lost&) {
+      fs::create_directories(breach.new_machine);
+    }
     Assembly fresh(recipe, stage);
     Trainer anew(recipe, stage, fresh);
     const auto open_again = [&](double seconds) {
@@ -166,7 +172,7 @@ TEST(Recovery, ADecisionIsKnownAgainToAStageZeroThatWasStartedAgain) {
     }
     bool is_dead = false;
     const auto open_once = [&](double seconds) -> Result<StageLinks> {
-      if (is_dead) return Status(Code::kEnded, "dead");
+      if (is_dead) throw Lost();
       is_dead = true;
       auto links = open(seconds);
       auto& next = links.value().next;
@@ -175,7 +181,9 @@ TEST(Recovery, ADecisionIsKnownAgainToAStageZeroThatWasStartedAgain) {
       });
       return links;
     };
-    (void)run_stage(recipe, stage, assembly, trainer, {.folder = folder, .open_links = open_once});
+    EXPECT_THROW((void)run_stage(recipe, stage, assembly, trainer,
+                                 {.folder = folder, .open_links = open_once}),
+                 Lost);
     Assembly fresh(recipe, stage);
     Trainer anew(recipe, stage, fresh);
     return run_stage(recipe, stage, fresh, anew, {.folder = folder, .open_links = open});
@@ -185,20 +193,17 @@ TEST(Recovery, ADecisionIsKnownAgainToAStageZeroThatWasStartedAgain) {
   EXPECT_EQ(json_lines(folder + "/events.jsonl").back()["step"], 3);
 }
 
-// The others wait for it as long as the recipe says, and what they have trained is on their disks.
-TEST(Recovery, WhoWaitsInVainSavesWhatItHas) {
-  const SmallRun small;
-  const std::string folder = small.folder() + "/run";
-  Recipe recipe = small.recipe({"link.rejoin_seconds=1", "training.steps=100000"});
+// A run whose stage 1 goes for good when it passes on the decision on step 3.
+Status run_that_is_left(Recipe recipe, const std::string& folder) {
   const LocalEndpoints endpoints(4);
   recipe.link.stages = endpoints.peers();
   create_run_folder(recipe, folder);
   link::ZmqContext context;
   StageGroup group(recipe);
-  const Status status = group.run([&](int stage, Assembly& assembly, Trainer& trainer) {
+  return group.run([&](int stage, Assembly& assembly, Trainer& trainer) {
     bool is_lost = false;
     const auto open = [&](double seconds) -> Result<StageLinks> {
-      if (is_lost) return Status(Code::kEnded, "lost");
+      if (is_lost) throw Lost();
       is_lost = stage == 1;
       auto links =
           open_links(recipe, stage, limits_of(recipe, assembly), context, {.seconds = seconds});
@@ -210,8 +215,20 @@ TEST(Recovery, WhoWaitsInVainSavesWhatItHas) {
       }
       return links;
     };
-    return run_stage(recipe, stage, assembly, trainer, {.folder = folder, .open_links = open});
+    try {
+      return run_stage(recipe, stage, assembly, trainer, {.folder = folder, .open_links = open});
+    } catch (const Lost&) {
+      return Status(Code::kEnded, "lost");
+    }
   });
+}
+
+// The others wait for it as long as the recipe says, and what they have trained is on their disks.
+TEST(Recovery, WhoWaitsInVainSavesWhatItHas) {
+  const SmallRun small;
+  const std::string folder = small.folder() + "/run";
+  const Status status =
+      run_that_is_left(small.recipe({"link.rejoin_seconds=1", "training.steps=100000"}), folder);
   EXPECT_FALSE(status.is_ok());
   const auto saved = [&](int stage) {
     int64_t latest = 0;
@@ -225,6 +242,19 @@ TEST(Recovery, WhoWaitsInVainSavesWhatItHas) {
   EXPECT_EQ(saved(0), 4);  // it had decided on it
   EXPECT_EQ(saved(2), 3);
   EXPECT_EQ(saved(3), 3);
+}
+
+TEST(Recovery, WhoCannotSaveTellsWhyItLeavesToo) {
+  const SmallRun small;
+  const std::string folder = small.folder() + "/run", disk = small.folder() + "/disk";
+  std::ofstream(disk) << "in the way";
+  (void)run_that_is_left(small.recipe({"link.rejoin_seconds=1", "training.steps=100000",
+                                       "checkpoint.folder=\"" + disk + "/checkpoints\""}),
+                         folder);
+  std::ifstream note(folder + "/logs/stage-0.failure.json");
+  const auto said = nlohmann::json::parse(note).at("what").get<std::string>();
+  EXPECT_NE(said.find("stage 1 did not connect in time"), std::string::npos) << said;
+  EXPECT_NE(said.find("step 4 could not be saved"), std::string::npos) << said;
 }
 
 TEST(Recovery, AStageWithoutItsDiskGoesOnFromItsNeighboursMemory) {

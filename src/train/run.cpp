@@ -70,10 +70,7 @@ class Run {
         spdlog::warn("{}; the run had come to its end", status.message());
         return Status::ok();
       }
-      if (!can_go_on(status)) {
-        keep_what_is_there(status);
-        return note(status);
-      }
+      if (!can_go_on(status)) return note(keep_what_is_there(status));
       if (trainer_.finished_steps() > before) failures = 0;
       if (failures >= kMostFailuresInPlace) {
         return note(status.in(fmt::format("failed {} times without a step in between", failures)));
@@ -101,18 +98,25 @@ class Run {
   }
   // Nobody will come any more, or the user has asked to end it: what stands whole in memory and is
   // not on disk would be lost.
-  void keep_what_is_there(const Status& why) {
+  //   returns  why, and what the disk had against it
+  Status keep_what_is_there(const Status& why) {
     const int64_t finished = trainer_.finished_steps();
     const bool is_sound = why.code() == Code::kClosed || has_waited_;
-    if (!options_.open_links || !is_sound || finished == 0 || has_saved(finished)) return;
-    if (!trainer_.drop_undecided()) return;
-    if (metrics_ && is_unlogged(finished)) {
-      if (validates_after(finished, trainer_.last_outcome().stop)) return;  // who would help?
-      log({}, trainer_.last_outcome());
+    if (!options_.open_links || !is_sound || finished == 0 || has_saved(finished)) return why;
+    if (!trainer_.drop_undecided()) return why;
+    try {
+      if (metrics_ && is_unlogged(finished)) {
+        if (validates_after(finished, trainer_.last_outcome().stop)) return why;  // who would help?
+        log({}, trainer_.last_outcome());
+      }
+      spdlog::warn("stage {} saves step {} before it leaves", stage_, finished);
+      save();
+      saver_.wait();
+    } catch (const RunError& error) {
+      return {Code::kIo, fmt::format("{}; step {} could not be saved: {}", why.message(), finished,
+                                     error.what())};
     }
-    spdlog::warn("stage {} saves step {} before it leaves", stage_, finished);
-    save();
-    saver_.wait();
+    return why;
   }
   // From new links to the end of the run or to a failure.
   Status session(const std::string& why);
