@@ -61,10 +61,13 @@ void tell(const Tally& tally, const std::string& folder, const std::string& what
           const std::string& problem) {
   const std::string kept = fmt::format(
       "{}/mapl-chaos-{}-{}", std::filesystem::temp_directory_path().string(), getpid(), tally.runs);
+  std::error_code not_kept;  // a run that failed at once has left nothing
   std::filesystem::copy(
       folder, kept,
-      std::filesystem::copy_options::recursive | std::filesystem::copy_options::overwrite_existing);
-  fmt::print("  {}: {} (kept in {})\n", what, problem, kept);
+      std::filesystem::copy_options::recursive | std::filesystem::copy_options::overwrite_existing,
+      not_kept);
+  fmt::print("  {}: {} ({})\n", what, problem,
+             not_kept ? "kept nothing: " + not_kept.message() : "kept in " + kept);
   std::fflush(stdout);
 }
 
