@@ -22,6 +22,6 @@ for stages in 2 4 8; do
     done
   done
 done
-for method in mapl mapl-int8 mapl-vq frozen free quantised topk ssn reparam-ssn resbm; do
+for method in mapl mapl-int8 mapl-int4 mapl-vq frozen free quantised topk ssn reparam-ssn resbm; do
   check boundary.method=$method link.kind=zmq boundary.rvq_warmup_steps=4
 done

@@ -31,6 +31,16 @@ TEST(Methods, SetBothLegs) {
   EXPECT_EQ(method("mapl-vq", {}).gradient, "bf16");
 }
 
+// Integers of 4 bits lose seven times as much without (docs/codecs/mean.md).
+TEST(Methods, FewBitsComeWithWhatTheyNeed) {
+  const codec::Options options = method("mapl-int4", {});
+  EXPECT_EQ(options.activation, "int4");
+  EXPECT_EQ(options.gradient, "int4");
+  EXPECT_TRUE(options.subtract_mean);
+  EXPECT_TRUE(options.hadamard);
+  EXPECT_FALSE(method("mapl-int8", {}).subtract_mean);
+}
+
 TEST(Methods, ListThemselvesWhenTheNameIsUnknown) {
   try {
     method("quantized", {});
@@ -38,7 +48,8 @@ TEST(Methods, ListThemselvesWhenTheNameIsUnknown) {
   } catch (const UserError& error) {
     EXPECT_STREQ(error.what(),
                  "boundary.method = \"quantized\" is unknown: use one of uncompressed, mapl, "
-                 "mapl-int8, mapl-vq, frozen, free, quantised, topk, ssn, reparam-ssn, resbm");
+                 "mapl-int8, mapl-int4, mapl-vq, frozen, free, quantised, topk, ssn, reparam-ssn, "
+                 "resbm");
   }
 }
 

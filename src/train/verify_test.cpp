@@ -71,7 +71,7 @@ TEST(Verify, SharedAnchorsTiedHeadsUnequalStagesAndDeepWarmUpToo) {
   expect_equal(run, {"boundary.method=reparam-ssn", "training.max_norm=0.1"});
   expect_equal(run, {"boundary.ngram=3", "boundary.ngram_entries=50", "training.max_norm=0.1"});
   expect_equal(run, {"boundary.sparse_anchors=true", "boundary.anchor=full"});
-  expect_equal(run, {"boundary.gradient=int4", "boundary.group_size=4", "boundary.hadamard=true"});
+  expect_equal(run, {"boundary.method=mapl-int4", "boundary.group_size=4"});
   expect_equal(run, {"boundary.anchor_sharing=stage"});
   for (const char* method : {"mapl", "ssn", "quantised", "mapl-vq"}) {
     expect_equal(run, {std::string("boundary.method=") + method, "boundary.subtract_mean=true",
