@@ -93,10 +93,11 @@ int64_t SenderEnd::basis_bytes() const { return impl_->basis_bytes(); }
 
 Status SenderEnd::read_sync(ByteSpan bytes, uint64_t step) {
   const auto parts =
-      impl_->split(bytes, impl_->half_bytes(), impl_->gradient->announced_bytes(step));
+      impl_->split(bytes, impl_->half_bytes(step), impl_->gradient->announced_bytes(step));
   if (!parts.is_ok()) return parts.status();
   auto half_DR = impl_->read_basis(parts.value().first, "basis gradient");
   if (!half_DR.is_ok()) return half_DR.status();
+  if (!impl_->moves_in(step)) impl_->drop_basis_gradient();  // the optimiser then leaves it alone
   if (half_DR.value().defined()) {
     at::Tensor basis_DR = impl_->basis();
     at::Tensor& sum_DR = basis_DR.mutable_grad();
@@ -122,7 +123,7 @@ Bytes SenderEnd::sync(uint64_t step) {
 int64_t SenderEnd::sync_bytes(uint64_t step) const { return impl_->forward_bytes(step); }
 int64_t SenderEnd::most_forward_sync_bytes() const { return impl_->most_forward_bytes(); }
 int64_t SenderEnd::read_sync_bytes(uint64_t step) const {
-  return impl_->half_bytes() + impl_->gradient->announced_bytes(step);
+  return impl_->half_bytes(step) + impl_->gradient->announced_bytes(step);
 }
 void SenderEnd::commit() {
   impl_->restart.commit(impl_->step);
@@ -205,13 +206,9 @@ Status ReceiverEnd::set_basis(ByteSpan bytes) {
 int64_t ReceiverEnd::basis_bytes() const { return impl_->basis_bytes(); }
 
 Bytes ReceiverEnd::sync(uint64_t step) {
-  Bytes half(static_cast<size_t>(impl_->half_bytes()));
-  if (!half.empty()) {
-    at::Tensor basis_DR = impl_->basis();
-    at::Tensor& half_DR = basis_DR.mutable_grad();
-    if (half_DR.defined()) half = to_bytes(half_DR);
-    half_DR.reset();
-  }
+  Bytes half(static_cast<size_t>(impl_->half_bytes(step)));
+  if (!half.empty() && impl_->basis().grad().defined()) half = to_bytes(impl_->basis().grad());
+  impl_->drop_basis_gradient();
   return End::joined(std::move(half), impl_->gradient->announce(step));
 }
 
@@ -229,7 +226,7 @@ Status ReceiverEnd::read_sync(ByteSpan bytes, uint64_t step) {
   return set_basis(values.first(values.size() - static_cast<size_t>(mean_bytes)));
 }
 int64_t ReceiverEnd::sync_bytes(uint64_t step) const {
-  return impl_->half_bytes() + impl_->gradient->announced_bytes(step);
+  return impl_->half_bytes(step) + impl_->gradient->announced_bytes(step);
 }
 int64_t ReceiverEnd::read_sync_bytes(uint64_t step) const { return impl_->forward_bytes(step); }
 int64_t ReceiverEnd::most_forward_sync_bytes() const { return impl_->most_forward_bytes(); }

@@ -119,6 +119,24 @@ TEST(Ends, AOneSidedGradientIsTheSendersHalfAndNothingComesBack) {
   EXPECT_GT(pair.receiver.read_sync_bytes(0), 0);  // the basis itself still comes
 }
 
+TEST(Ends, ABasisThatRestsHasNoGradientAndCrossesNothing) {
+  Pair pair({.projector = "stiefel", .rank = 4, .basis_interval = 3, .anchor = "none"});
+  for (uint64_t step = 0; step < 6; ++step) {
+    pair.cross(some_x(), some_ids());
+    const bool moves = step % 3 == 2;
+    const int64_t bytes = moves ? 4 * 4 * kHidden : 0;
+    EXPECT_EQ(pair.sender.read_sync_bytes(step), bytes);
+    EXPECT_EQ(pair.receiver.read_sync_bytes(step), bytes);
+    const Bytes half = pair.receiver.sync(step);
+    EXPECT_EQ(std::ssize(half), bytes);
+    EXPECT_FALSE(pair.receiver.basis().grad().defined());  // or the next step's would have it too
+    ASSERT_TRUE(pair.sender.read_sync(half, step).is_ok());
+    EXPECT_EQ(pair.sender.basis().grad().defined(), moves);
+    EXPECT_EQ(std::ssize(pair.sender.sync(step)), bytes);
+    pair.sender.abort();
+  }
+}
+
 TEST(Ends, EnergyIsThatOfTheFirstMicroBatchSinceAsked) {
   for (const char* kind : {"none", "factorized", "full"}) {
     Pair pair({.projector = "stiefel", .rank = 4, .anchor = kind});

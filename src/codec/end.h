@@ -41,6 +41,7 @@ struct End {
         prefix(fmt::format("boundary.{}.", options.boundary)),
         side(side),
         restart_steps(options.codec.basis_restart),
+        interval(options.codec.basis_interval),
         one_sided(options.codec.basis_gradient == "sender"),
         hidden_size(options.hidden_size),
         device(options.device),
@@ -68,11 +69,16 @@ struct End {
   int64_t basis_bytes() const {
     return basis().defined() ? basis().numel() * static_cast<int64_t>(sizeof(float)) : 0;
   }
-  bool is_trained() const { return projector->rule().has_value(); }
+  // Whether the basis moves at the end of this step.
+  bool moves_in(uint64_t step) const {
+    return projector->rule().has_value() && (step + 1) % static_cast<uint64_t>(interval) == 0;
+  }
   // Of the two syncs, what packings announce apart.
-  int64_t half_bytes() const { return is_trained() && !one_sided ? basis_bytes() : 0; }
+  int64_t half_bytes(uint64_t step) const {
+    return moves_in(step) && !one_sided ? basis_bytes() : 0;
+  }
   int64_t update_bytes(uint64_t step) const {
-    return is_trained() || BasisRestart::is_due(restart_steps, step) ? basis_bytes() : 0;
+    return moves_in(step) || BasisRestart::is_due(restart_steps, step) ? basis_bytes() : 0;
   }
   int64_t mean_bytes() const { return mean ? mean->announced_bytes() : 0; }
   // Of the sync towards the loss.
@@ -101,6 +107,9 @@ struct End {
     activation->abort();
     gradient->abort();
     if (mean) mean->abort();
+    drop_basis_gradient();
+  }
+  void drop_basis_gradient() {
     if (basis().defined()) basis().mutable_grad().reset();
   }
 
@@ -183,6 +192,7 @@ struct End {
   std::string prefix;
   std::string side;
   int64_t restart_steps;
+  int64_t interval;
   bool one_sided;
   int64_t hidden_size;
   at::Device device;

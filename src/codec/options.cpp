@@ -63,6 +63,10 @@ void validate(const Options& options, int64_t hidden_size) {
         "added: set boundary.anchor_sharing = \"stage\", or use \"fixed\" without n-grams",
         options.anchor, options.ngram));
   }
+  if (options.basis_interval < 1) {
+    throw UserError(fmt::format("boundary.basis_interval is {}; it must be at least 1 (every step)",
+                                options.basis_interval));
+  }
   const std::vector<std::string> restarts = {"frozen", "free", "stiefel"};
   if (options.basis_restart != 0 &&
       std::find(restarts.begin(), restarts.end(), options.projector) == restarts.end()) {

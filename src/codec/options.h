@@ -11,8 +11,9 @@ namespace mapl::codec {
 struct Options {
   std::string projector = "stiefel";  // identity, frozen, free, stiefel, subspace, bottleneck
   int64_t rank = 32;                  // R; ignored by identity, whose z is x - anchor at width D
-  int64_t basis_restart = 0;  // after this many steps the basis starts again from the principal
-                              // directions of what crossed in them; 0: it does not
+  int64_t basis_restart = 0;   // after this many steps the basis starts again from the principal
+                               // directions of what crossed in them; 0: it does not
+  int64_t basis_interval = 1;  // stiefel, free: the basis moves at the end of every so many steps
   std::string basis_gradient = "both";  // stiefel, free: both halves of it, or the "sender"'s alone
   std::string anchor = "factorized";    // none, static, fixed, factorized, full
   int64_t anchor_rank = 0;              // 0: the rank of the projector

@@ -40,6 +40,8 @@ TEST(Validate, NamesTheKeyThatIsWrong) {
 
 TEST(Validate, VariantsNeedWhatTheyVary) {
   EXPECT_EQ(refusal({.projector = "frozen", .rank = 4, .basis_restart = 40}), "");
+  EXPECT_EQ(refusal({.projector = "stiefel", .rank = 4, .basis_interval = 0}),
+            "boundary.basis_interval is 0; it must be at least 1 (every step)");
   EXPECT_EQ(refusal({.projector = "bottleneck", .rank = 4, .basis_restart = 40}),
             "boundary.basis_restart is 40; projector \"bottleneck\" has no basis to start again (0 "
             "= off)");

@@ -196,7 +196,7 @@ int64_t transmission_ns(int64_t bytes, double bandwidth_mbps) {
 Passage pipelined_passage(int64_t wire_free_ns, int64_t sent_ns, int64_t bytes,
                           const ShapeOptions& options) {
   const int64_t leaves =
-      std::max(wire_free_ns, sent_ns) + transmission_ns(bytes, options.bandwidth_mbps);
+      std::max(wire_free_ns, sent_ns) + transmission_ns(bytes, options.bandwidth_mbps * kLineShare);
   return {leaves, leaves + latency_ns(options)};
 }
 

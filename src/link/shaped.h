@@ -1,17 +1,15 @@
 // Any link with a bandwidth and a latency put in front.
 //
 //   pipelined  as a real line: a frame leaves when the wire is free, takes 8 bytes / bandwidth, and
-//   arrives
-//              one latency later, while the next is on the wire. Reckoned by the sender, per
-//              direction.
+//              arrives one latency later, while the next is on the wire. Reckoned by the sender,
+//              per direction.
 //   serial     the meter of ProtocolNanoGPT, for comparison with its published scores: latency
-//   occupies
-//              the wire, and both links of a stage share one inbound wire. Reckoned by the
-//              receiver; both ends must be shaped, and share a monotonic clock (one machine).
+//              occupies the wire, and both links of a stage share one inbound wire. Reckoned by
+//              the receiver; both ends must be shaped, and share a monotonic clock (one machine).
 //
-// A frame is billed with its header (kHeaderBytes) and its payload: what crosses is what is paid
-// for. The published meter has no headers, only a time stamp that it does not bill; 48 bytes are 2
-// us at 200 Mbit/s.
+// A frame is billed with its header (kHeaderBytes) and its payload; pipelined, with what TCP and
+// Ethernet add on a real line too (kLineShare). The published meter has no headers, only a time
+// stamp that it does not bill; 48 bytes are 2 us at 200 Mbit/s.
 //
 // Times are kept as a schedule, not as sleeps added up, so late wake-ups do not accumulate.
 #pragma once
@@ -25,6 +23,10 @@
 namespace mapl::link {
 
 enum class Meter { kPipelined, kSerial };
+
+// What a line has left for mapl's frames: Ethernet frames of 1514 bytes carry 1448 of what TCP is
+// given (IPv4, with time stamps).
+constexpr double kLineShare = 1448.0 / 1514;
 
 struct ShapeOptions {
   double bandwidth_mbps = 0.0;  // 10^6 bits per second; 0: unlimited
@@ -46,8 +48,7 @@ struct SerialWire {
 std::unique_ptr<Link> make_shaped(std::unique_ptr<Link> inner, const ShapeOptions& options,
                                   std::shared_ptr<SerialWire> wire);
 
-// ---- the arithmetic of the meters; times in ns, bytes with the header
-// --------------------------------
+// ---- the arithmetic of the meters; times in ns, bytes with the header -------------------------
 
 // 8 bytes / bandwidth; 0 when unlimited.
 int64_t transmission_ns(int64_t bytes, double bandwidth_mbps);

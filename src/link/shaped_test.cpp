@@ -22,16 +22,17 @@ TEST(Shape, TransmissionIsBitsOverBandwidth) {
 }
 
 TEST(Shape, PipelinedLatencyOverlapsWithTheNextFrame) {
-  const ShapeOptions options{.bandwidth_mbps = 8.0, .latency_ms = 50.0};  // a byte per microsecond
-  const Passage first = pipelined_passage(0, 1'000, 1000, options);
-  EXPECT_EQ(first.leaves_ns, 1'001'000);
-  EXPECT_EQ(first.arrives_ns, 51'001'000);
+  // A byte per microsecond, and 1448 bytes are 1514 on the line.
+  const ShapeOptions options{.bandwidth_mbps = 8.0, .latency_ms = 50.0};
+  const Passage first = pipelined_passage(0, 1'000, 1448, options);
+  EXPECT_EQ(first.leaves_ns, 1'515'000);
+  EXPECT_EQ(first.arrives_ns, 51'515'000);
   // Sent while the wire is busy: leaves right after, and arrives one transmission later.
-  const Passage second = pipelined_passage(first.leaves_ns, 2'000, 1000, options);
-  EXPECT_EQ(second.leaves_ns, 2'001'000);
-  EXPECT_EQ(second.arrives_ns, 52'001'000);
+  const Passage second = pipelined_passage(first.leaves_ns, 2'000, 1448, options);
+  EXPECT_EQ(second.leaves_ns, 3'029'000);
+  EXPECT_EQ(second.arrives_ns, 53'029'000);
   // Sent when the wire has long been free: the wire's past does not matter.
-  EXPECT_EQ(pipelined_passage(second.leaves_ns, 90'000'000, 1000, options).leaves_ns, 91'000'000);
+  EXPECT_EQ(pipelined_passage(second.leaves_ns, 90'000'000, 1448, options).leaves_ns, 91'514'000);
 }
 
 TEST(Shape, SerialLatencyOccupiesTheWire) {
@@ -61,7 +62,7 @@ TEST(Shape, NeitherBandwidthNorLatencyIsNotWrapped) {
 class ShapedMeter : public testing::TestWithParam<Meter> {};
 
 TEST_P(ShapedMeter, FramesArriveInOrderAndNotBeforeTheirTime) {
-  constexpr size_t kBytes = 12452;  // 12500 with the header: 1 ms at 100 Mbit/s
+  constexpr size_t kBytes = 12452;  // 12500 with the header: 1 ms at 100 Mbit/s (serial)
   constexpr int kCount = 20;
   const ShapeOptions options{.bandwidth_mbps = 100.0, .latency_ms = 2.0, .meter = GetParam()};
   const LinkOptions link{.max_payload_bytes = kBytes};

@@ -35,7 +35,7 @@ Status send_unless_empty(Channel& channel, const Channel::Message& message, Byte
 template <typename End>
 Status recv_sync_of(Channel& channel, End& end, const Channel::Message& message) {
   const int64_t expected = end.read_sync_bytes(message.step);
-  if (expected == 0) return Status::ok();
+  if (expected == 0) return end.read_sync({}, message.step);
   const auto payload = channel.recv(message, expected);
   if (!payload.is_ok()) return payload.status();
   return end.read_sync(payload.value(), message.step).in(channel.where(message, /*sending=*/false));

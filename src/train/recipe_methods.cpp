@@ -15,15 +15,16 @@ struct Method {
   const char* activation;
   const char* gradient;
   bool reparametrised = false;
-  bool prepares = false;  // rows for few bits: the mean off, groups turned
+  bool subtract_mean = false;
+  bool hadamard = false;
 };
 
 constexpr Method kMethods[] = {
     {"uncompressed", "identity", "none", "bf16", "bf16"},
     {"mapl", "stiefel", "factorized", "bf16", "bf16"},
     {"mapl-int8", "stiefel", "factorized", "int8", "int8"},
-    {"mapl-int4", "stiefel", "factorized", "int4", "int4", false, true},
-    {"mapl-vq", "stiefel", "factorized", "rvq", "bf16"},
+    {"mapl-int4", "stiefel", "factorized", "int4", "int4", false, true, true},
+    {"mapl-vq", "stiefel", "factorized", "rvq", "bf16", false, true},
     {"frozen", "frozen", "factorized", "bf16", "bf16"},
     {"free", "free", "factorized", "bf16", "bf16"},
     {"quantised", "identity", "none", "int8", "int8"},
@@ -49,7 +50,8 @@ codec::Options method(const std::string& name, codec::Options base) {
     base.activation = method.activation;
     base.gradient = method.gradient;
     base.reparametrised = method.reparametrised;
-    if (method.prepares) base.subtract_mean = base.hadamard = true;
+    base.subtract_mean = method.subtract_mean;
+    base.hadamard = method.hadamard;
     return base;
   }
   throw UserError(fmt::format("boundary.method = \"{}\" is unknown: use one of {}", name,

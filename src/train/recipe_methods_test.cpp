@@ -38,7 +38,11 @@ TEST(Methods, FewBitsComeWithWhatTheyNeed) {
   EXPECT_EQ(options.gradient, "int4");
   EXPECT_TRUE(options.subtract_mean);
   EXPECT_TRUE(options.hadamard);
-  EXPECT_FALSE(method("mapl-int8", {}).subtract_mean);
+  EXPECT_TRUE(method("mapl-vq", {}).subtract_mean);
+  // And the next method does without again.
+  const codec::Options plain = method("mapl", options);
+  EXPECT_FALSE(plain.subtract_mean);
+  EXPECT_FALSE(plain.hadamard);
 }
 
 TEST(Methods, ListThemselvesWhenTheNameIsUnknown) {
