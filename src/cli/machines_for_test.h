@@ -12,18 +12,6 @@
 
 namespace mapl::cli {
 
-// A port that was free a moment ago. (mapl stage takes ports from the recipe, so the test must know
-// one.)
-inline int free_port() {
-  const int descriptor = socket(AF_INET, SOCK_STREAM, 0);
-  sockaddr_in address = link::loopback(0);
-  socklen_t size = sizeof(address);
-  bind(descriptor, reinterpret_cast<sockaddr*>(&address), size);
-  getsockname(descriptor, reinterpret_cast<sockaddr*>(&address), &size);
-  close(descriptor);
-  return ntohs(address.sin_port);
-}
-
 inline std::string make_key(const train::SmallRun& small, const std::string& name) {
   const std::string line = run_mapl("keygen " + small.folder() + "/" + name).output;
   return line.substr(line.find('"') + 1, 40);
@@ -32,7 +20,7 @@ inline std::string make_key(const train::SmallRun& small, const std::string& nam
 struct Machines {
   explicit Machines(const train::SmallRun& small) : small(small) {
     for (const char* name : {"key-0", "key-1", "key-2"}) keys.push_back(make_key(small, name));
-    port = free_port();
+    port = link::free_port();
   }
   // The recipe of both, with the public keys of machines a and b.
   std::string stage(int index, int a, int b, int own, const std::string& more = "") const {

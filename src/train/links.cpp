@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <bit>
 #include <cstdlib>
 #include <filesystem>
 
@@ -96,6 +97,7 @@ StartedLinks start_links(const Recipe& recipe, int stage, const LinkLimits& limi
 
 Status wait_connected(link::ZmqLink& link, Deadline deadline, const std::stop_token& stop) {
   std::string said;
+  unsigned times = 0;
   while (true) {
     const Status status = link.wait_connected(std::min(deadline, in_seconds(kLookSeconds)));
     if (status.is_ok() || Clock::now() >= deadline) return status;
@@ -106,7 +108,8 @@ Status wait_connected(link::ZmqLink& link, Deadline deadline, const std::stop_to
     if (!strangers) return status;
     if (status.message() == said) continue;
     said = status.message();
-    spdlog::warn("{}; still waiting", said);
+    // Anyone can knock, and differently each time: the log must not fill the disk.
+    if (std::has_single_bit(++times)) spdlog::warn("{}; still waiting", said);
   }
 }
 
@@ -125,9 +128,14 @@ Result<StageLinks> open_links(const Recipe& recipe, int stage, const LinkLimits&
                               link::ZmqContext& context, const OpenOptions& options) {
   auto [prev, next] = start_links(recipe, stage, limits, context, options.identity);
   const Deadline deadline = in_seconds(options.seconds);
-  for (link::ZmqLink* link : {prev.get(), next.get()}) {
+  for (const auto& [link, neighbour] :
+       {std::pair(prev.get(), stage - 1), std::pair(next.get(), stage + 1)}) {
     if (link == nullptr) continue;
-    const Status status = wait_connected(*link, deadline, options.stop);
+    Status status = wait_connected(*link, deadline, options.stop);
+    // WHY: who was turned away may be anyone, and the neighbour late. Starting again can help.
+    if (status.code() == Code::kRefused && meeting_of(recipe, stage, neighbour).listens) {
+      status = Status(Code::kTimeout, status.message());
+    }
     if (!status.is_ok()) return status.in(fmt::format("stage {}", stage));
   }
   return shaped(recipe, {std::move(prev), std::move(next)});

@@ -1,10 +1,12 @@
 #include "train/links.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <filesystem>
 #include <thread>
 
+#include "link/loopback_for_test.h"
 #include "train/small_run_for_test.h"
 #include "train/trainer.h"
 
@@ -100,6 +102,31 @@ TEST(Links, AWaitForANeighbourEndsWhenAskedTo) {
   const auto links =
       open_links(recipe, 0, limits_of(recipe, assembly), context, {.stop = stop.get_token()});
   EXPECT_EQ(links.status().code(), Code::kClosed);
+}
+
+// Anyone can knock at the port of a stage that waits; it must not end as if its neighbour had the
+// wrong key, which nobody starts again.
+TEST(Links, AStrangerAtTheDoorSaysNothingOfTheNeighbour) {
+  const SmallRun small;
+  Recipe recipe = small.recipe({"pipeline.stages=2", "link.kind=zmq"});
+  const auto own = link::generate_identity();
+  const auto neighbour = link::generate_identity();
+  const std::string endpoint = fmt::format("tcp://127.0.0.1:{}", link::free_port());
+  recipe.link.stages = {{.public_key = neighbour.public_key},
+                        {.endpoint = endpoint, .public_key = own.public_key}};
+  Assembly assembly(recipe, 1);
+  link::ZmqContext context;
+  const std::jthread stranger([&] {
+    const link::ZmqOptions options{.endpoint = endpoint,
+                                   .own = link::generate_identity(),
+                                   .peer_public_key = own.public_key,
+                                   .connect_seconds = 60};
+    EXPECT_EQ(context.open(options).status().code(), Code::kRefused);
+  });
+  const Status status =
+      open_links(recipe, 1, limits_of(recipe, assembly), context, {.identity = own, .seconds = 3})
+          .status();
+  EXPECT_EQ(status.code(), Code::kTimeout) << status.to_string();
 }
 
 TEST(Links, ALaunchMustHaveAProcessForEachStage) {

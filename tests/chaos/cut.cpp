@@ -14,6 +14,7 @@
 #include "chaos/proxy.h"
 #include "chaos/runs.h"
 #include "chaos/tally.h"
+#include "link/loopback_for_test.h"
 #include "train/same_run_for_test.h"
 
 namespace mapl::chaos {
@@ -24,8 +25,8 @@ class Network {
  public:
   explicit Network(const train::SmallRun& place) : place_(place) {
     for (int k = 1; k < kStages; ++k) {
-      inner_.push_back(free_port());
-      outer_.push_back(free_port());
+      inner_.push_back(link::free_port());
+      outer_.push_back(link::free_port());
       proxies_.push_back(std::make_unique<Proxy>(outer_.back(), inner_.back()));
     }
   }

@@ -57,7 +57,4 @@ class Proxy {
   std::jthread thread_;
 };
 
-// A port of 127.0.0.1 that was free a moment ago.
-int free_port();
-
 }  // namespace mapl::chaos

@@ -9,14 +9,15 @@
 #include <stdexcept>
 
 #include "link/curve_keys.h"
+#include "link/loopback_for_test.h"
 
 namespace mapl::chaos {
 
 TwoStages::TwoStages(std::vector<std::string> sets, uint32_t seed)
     : sets_(std::move(sets)),
       middle_(seed),
-      inner_(free_port()),
-      outer_(free_port()),
+      inner_(link::free_port()),
+      outer_(link::free_port()),
       proxy_(outer_, inner_) {
   for (int stage : {0, 1}) {
     const auto identity = link::generate_identity();
