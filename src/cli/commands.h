@@ -16,6 +16,7 @@ namespace mapl::cli {
 struct Command {
   CLI::App* app = nullptr;
   std::function<int(std::stop_token)> action;
+  bool heeds_stop = true;  // false: a signal ends it as usual
 };
 
 Command add_data(CLI::App& parser);

@@ -87,7 +87,7 @@ train::ChildProcess process_of(const Task& task, const Options& options) {
 
 struct Failed {
   const Task* task;
-  int exit_code;
+  std::string end;  // of its process: "exit code 1"
 };
 
 // Runs what is not done. WHY on after a failure: one method that diverges must not hide the others.
@@ -99,11 +99,11 @@ bool run_all(const std::vector<Task>& tasks, const Options& options, std::stop_t
   const auto run_batch = [&] {
     std::vector<train::ChildProcess> children;
     for (const Task* task : batch) children.push_back(process_of(*task, options));
-    const int code =
-        batch.empty() ? 0 : train::supervise(children, stop, /*grace_seconds=*/1e9).exit_code;
+    if (batch.empty()) return true;
+    const auto ends = train::supervise(children, stop, /*grace_seconds=*/1e9).ends;
     if (stop.stop_requested()) return false;
-    for (const Task* task : batch) {
-      if (!is_done(*task)) failed.push_back({task, code});
+    for (size_t i = 0; i < batch.size(); ++i) {
+      if (!is_done(*batch[i])) failed.push_back({batch[i], ends[i]});
     }
     batch.clear();
     return true;
@@ -154,8 +154,9 @@ int compare(const Options& options, std::stop_token stop) {
   std::string page;
   if (!results.empty()) page = report::comparison_table(results, {.fraction = options.fraction});
   for (const Failed& one : failed) {
-    page += fmt::format("\nfailed: {} (exit code {}); what happened: {}/post_mortem.md\n",
-                        one.task->title, one.exit_code, one.task->folder);
+    page += fmt::format("\nfailed: {} ({})", one.task->title, one.end);
+    const std::string what_happened = one.task->folder + "/post_mortem.md";
+    page += fs::exists(what_happened) ? "; what happened: " + what_happened + "\n" : "\n";
   }
   std::ofstream(options.out + "/comparison.md") << page;
   fmt::print("\n{}\nalso in {}/comparison.md\n", page, options.out);

@@ -35,7 +35,7 @@ Command add_eval(CLI::App& parser) {
   app->add_option("--set", options->overrides, "Override a key of the run's recipe")
       ->take_all()
       ->allow_extra_args(false);
-  return {app, [options](std::stop_token) { return evaluate(*options); }};
+  return {app, [options](std::stop_token) { return evaluate(*options); }, /*heeds_stop=*/false};
 }
 
 }  // namespace mapl::cli

@@ -6,6 +6,7 @@
 #include <csignal>
 #include <cstdio>
 #include <new>
+#include <optional>
 #include <thread>
 
 #include "base/log.h"
@@ -24,7 +25,6 @@ class Signals {
     sigaddset(&set_, SIGINT);
     sigaddset(&set_, SIGTERM);
     pthread_sigmask(SIG_BLOCK, &set_, nullptr);
-    std::signal(SIGPIPE, SIG_IGN);
     thread_ = std::jthread([this](std::stop_token done) { wait(done); });
   }
   std::stop_token token() const { return source_.get_token(); }
@@ -77,9 +77,12 @@ int main(int argc, char** argv) {
     return parser.exit(error) == 0 ? 0 : 2;
   }
   try {
-    const Signals signals;
+    std::signal(SIGPIPE, SIG_IGN);
     for (const Command& command : commands) {
-      if (command.app->parsed()) return command.action(signals.token());
+      if (!command.app->parsed()) continue;
+      std::optional<Signals> signals;
+      if (command.heeds_stop) signals.emplace();
+      return command.action(signals ? signals->token() : std::stop_token());
     }
   } catch (const mapl::UserError& error) {
     return fail(2, error.what());

@@ -30,7 +30,7 @@ Command add_report(CLI::App& parser) {
   CLI::App* app = parser.add_subcommand("report", "One HTML page about one or more runs");
   app->add_option("run", options->runs, "Run folders")->required();
   app->add_option("--out", options->out, "The page")->capture_default_str();
-  return {app, [options](std::stop_token) { return report(*options); }};
+  return {app, [options](std::stop_token) { return report(*options); }, /*heeds_stop=*/false};
 }
 
 }  // namespace mapl::cli

@@ -2,10 +2,9 @@
 
 #include <algorithm>
 #include <charconv>
-#include <chrono>
 #include <csignal>
+#include <ctime>
 #include <optional>
-#include <thread>
 
 #include "base/log.h"
 #include "cli/commands.h"
@@ -33,6 +32,20 @@ struct Options {
 
 using OnBegin = std::function<void(const std::string& name, uint64_t step, int micro_batch)>;
 
+// WHY the kernel: a thread of this process that is to do it may get its turn when the run is over.
+void kill_after(uint64_t delay_us) {
+  sigevent event{};
+  event.sigev_notify = SIGEV_SIGNAL;
+  event.sigev_signo = SIGKILL;
+  itimerspec when{};
+  when.it_value.tv_sec = static_cast<time_t>(delay_us / 1'000'000);
+  when.it_value.tv_nsec = static_cast<long>(delay_us % 1'000'000) * 1000;
+  timer_t timer{};
+  const bool is_set = delay_us > 0 && timer_create(CLOCK_MONOTONIC, &event, &timer) == 0 &&
+                      timer_settime(timer, 0, &when, nullptr) == 0;
+  if (!is_set) raise(SIGKILL);
+}
+
 // "send vote:12" or, with microseconds until then, "forward 3:12+250": what kills this process when
 // it begins, in that step or later; forward 3 is that of micro-batch 3.
 OnBegin breaker(const std::string& text) {
@@ -54,11 +67,7 @@ OnBegin breaker(const std::string& text) {
     const bool is_meant = begun == name || fmt::format("{} {}", begun, micro_batch) == name;
     if (!is_due || !is_meant || step < from) return;
     is_due = false;
-    if (delay_us == 0) raise(SIGKILL);
-    std::thread([delay_us] {
-      std::this_thread::sleep_for(std::chrono::microseconds(delay_us));
-      raise(SIGKILL);
-    }).detach();
+    kill_after(delay_us);
   };
 }
 

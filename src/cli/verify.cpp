@@ -43,7 +43,7 @@ Command add_verify(CLI::App& parser) {
   app->add_option("--steps", options->steps, "Training steps to compare")
       ->capture_default_str()
       ->check(CLI::PositiveNumber);
-  return {app, [options](std::stop_token) { return verify(*options); }};
+  return {app, [options](std::stop_token) { return verify(*options); }, /*heeds_stop=*/false};
 }
 
 }  // namespace mapl::cli

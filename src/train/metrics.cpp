@@ -71,7 +71,8 @@ Metrics::Metrics(const Recipe& recipe, const std::string& folder)
   open();
   std::ifstream events(folder_ + "/events.jsonl");
   for (std::string line; std::getline(events, line);) {
-    totals_.recoveries += line.find(kStarted) == std::string::npos;
+    const Json event = Json::parse(line, nullptr, /*allow_exceptions=*/false);
+    totals_.recoveries += event.is_object() && event.value("event", kStarted) != kStarted;
   }
 }
 

@@ -65,6 +65,15 @@ Running start(const ChildProcess& child, bool is_first) {
   if (pid < 0) throw UserError(fmt::format("cannot start {}: {}", child.name, strerror(errno)));
   if (pid == 0) become(child, is_first, parent);
   const auto pidfd = static_cast<int>(syscall(SYS_pidfd_open, pid, 0));
+  if (pidfd < 0) {  // nobody would ever see it end
+    const int error = errno;
+    kill(pid, SIGKILL);
+    waitpid(pid, nullptr, 0);
+    throw UserError(
+        fmt::format("cannot watch {}: pidfd_open: {}; it takes Linux 5.3, and a file "
+                    "descriptor for each process (ulimit -n)",
+                    child.name, strerror(error)));
+  }
   return {pid, pidfd, &child};
 }
 
@@ -118,8 +127,7 @@ Supervised supervise(const std::vector<ChildProcess>& children, std::stop_token 
       const int code = exit_code_of(running[i]);
       const std::string& name = running[i].child->name;
       spdlog::info("{} ended with {}", name, code);
-      const bool wanted = running[i].child->restart && !stop.stop_requested() &&
-                          first_failure == 0 && running.size() == children.size();
+      const bool wanted = running[i].child->restart && !stop.stop_requested() && first_failure == 0;
       if (code > 128 && wanted && restart(running[i])) {
         spdlog::warn("{} was ended by {}; it was started again", name, how_it_ended(code));
         continue;

@@ -94,6 +94,21 @@ TEST(Supervisor, AChildThatASignalEndsIsStartedAgain) {
   std::filesystem::remove_all(folder);
 }
 
+// In its last moments, say: it may have something left to do, and the run has not failed.
+TEST(Supervisor, AChildThatASignalEndsWhenOthersAreDoneIsStartedAgainToo) {
+  std::string folder = (std::filesystem::temp_directory_path() / "mapl-test-XXXXXX").string();
+  ASSERT_NE(mkdtemp(folder.data()), nullptr);
+  const std::string fifo = folder + "/fifo";
+  ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
+  // The reader sees the end of the file when the writer has ended, and waits until that is seen.
+  ChildProcess reader = shell("cat " + fifo + "; sleep 0.3; kill -9 $$");
+  reader.restart = true;
+  reader.first_arguments = {"first"};
+  reader.arguments.back() = "test \"$0\" != first || { " + reader.arguments.back() + "; }";
+  EXPECT_EQ(supervised({shell("exec 3> " + fifo), reader}), 0);
+  std::filesystem::remove_all(folder);
+}
+
 TEST(Supervisor, AProgramThatIsNotThereFails) {
   EXPECT_EQ(supervised({{.arguments = {"/nowhere/mapl"}, .environment = {}, .name = "x"}}, {}),
             127);

@@ -44,6 +44,16 @@ std::vector<std::string> restarts(const std::string& output_path) {
   return said;
 }
 
+// The step from which all stages went on after they had come together again; below 0: they have
+// not, for whoever was started again had been killed when the run was over.
+int64_t came_together_at(const std::string& folder) {
+  int64_t step = -1;
+  for (const auto& event : train::json_lines(folder + "/events.jsonl")) {
+    if (event.value("event", "") != "started") step = event.value("step", int64_t{0});
+  }
+  return step;
+}
+
 // ---- kill --------------------------------------------------------------------------------------
 
 struct Phase {
@@ -124,15 +134,14 @@ int run_kill(const KillOptions& options) {
         Process run(arguments, output);
         const int code = run.wait(kPatience);
         const std::vector<std::string> again = restarts(output);
-        count(tally, code, folder, expected, break_at, !again.empty());
+        const int64_t joined = came_together_at(folder);
+        count(tally, code, folder, expected, break_at, !again.empty() && joined >= 0);
         if (again.size() > 1) {  // one was killed: the others have crashed
           tell(tally, folder, break_at, fmt::format("{}", fmt::join(again, "; ")));
           good = false;
         }
-        const auto events = train::json_lines(folder + "/events.jsonl");
-        if (options.mirrors && !events.empty() && events.back().value("step", 0) < step - 1) {
-          tell(tally, folder, break_at,
-               fmt::format("back to step {}", events.back().value("step", 0)));
+        if (options.mirrors && joined >= 0 && joined < step - 1) {
+          tell(tally, folder, break_at, fmt::format("back to step {}", joined));
           good = false;
         }
       }

@@ -66,6 +66,10 @@ void tell(const Tally& tally, const std::string& folder, const std::string& what
       folder, kept,
       std::filesystem::copy_options::recursive | std::filesystem::copy_options::overwrite_existing,
       not_kept);
+  // What the supervisor has said stands beside the folder.
+  std::error_code nothing_said;
+  std::filesystem::copy_file(std::filesystem::path(folder).replace_filename("output"),
+                             kept + "/output", nothing_said);
   fmt::print("  {}: {} ({})\n", what, problem,
              not_kept ? "kept nothing: " + not_kept.message() : "kept in " + kept);
   std::fflush(stdout);
