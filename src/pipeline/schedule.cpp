@@ -57,9 +57,9 @@ Schedule one_forward_one_backward(int num_stages, int num_micro_batches, int in_
   if (in_flight == 0) in_flight = num_stages;
   Schedule schedule;
   for (int stage = 0; stage < num_stages; ++stage) {
-    const int later = num_stages - 1 - stage;
-    const int share = num_stages > 1 ? (in_flight - 1) * later / (num_stages - 1) : 0;
-    const int warm_up = std::min(num_micro_batches, 1 + share);
+    const int64_t later = num_stages - 1 - stage;
+    const int64_t share = num_stages > 1 ? (in_flight - 1) * later / (num_stages - 1) : 0;
+    const auto warm_up = static_cast<int>(std::min<int64_t>(num_micro_batches, 1 + share));
     std::vector<Action> actions;
     for (int m = 0; m < warm_up; ++m) actions.push_back({Op::kForward, m});
     for (int m = 0; m < num_micro_batches; ++m) {

@@ -13,7 +13,7 @@ namespace {
 TEST(Schedule, GeneratorsAreSoundAtEverySize) {
   for (int stages = 1; stages <= 8; ++stages) {
     for (const int micro_batches : {1, 2, 3, 4, 8, 17}) {
-      for (const int in_flight : {0, 1, stages, 2 * stages - 1, micro_batches}) {
+      for (const int in_flight : {0, 1, stages, 2 * stages - 1, micro_batches, 1'000'000'000}) {
         const auto schedule =
             with_transfers(one_forward_one_backward(stages, micro_batches, in_flight));
         EXPECT_EQ(find_problem(schedule), "") << print(schedule);

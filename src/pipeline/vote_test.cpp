@@ -24,12 +24,53 @@ TEST(Vote, ComesBackFromItsDeclaredBytes) {
   EXPECT_EQ(vote.value().reports[1].energy_kept, 0.5);
 }
 
+// docs/wire_format.md, section 5.
+TEST(Vote, LiesAsThePageSays) {
+  Vote vote{.squared_norm = 1, .loss = 2, .state_hash = 3, .wants_stop = true};
+  vote.reports = {{.squared_norm = 10,
+                   .energy_kept = 11,
+                   .orthogonality_error = 12,
+                   .basis_angle = 13,
+                   .activation_usage = 14,
+                   .gradient_usage = 15,
+                   .activation_error = 16,
+                   .gradient_error = 17,
+                   .compute_seconds = 18,
+                   .waited_seconds = 19,
+                   .sending_seconds = 20,
+                   .peak_rss_bytes = 21,
+                   .num_parameters = 22,
+                   .traffic = {.activation_bytes = 23,
+                               .gradient_bytes = 24,
+                               .token_id_bytes = 25,
+                               .sync_bytes = 26,
+                               .header_bytes = 27}}};
+  Bytes expected;
+  append(expected, 1.0);
+  append(expected, 2.0);
+  append(expected, uint64_t{3});
+  append(expected, uint64_t{1});
+  for (int number = 10; number <= 20; ++number) append(expected, static_cast<double>(number));
+  for (int64_t number = 21; number <= 27; ++number) append(expected, number);
+  EXPECT_EQ(encode(vote), expected);
+}
+
 TEST(Vote, AnotherLengthIsRefused) {
   Bytes bytes = encode(some_vote());
   EXPECT_FALSE(decode_vote(bytes, 1).is_ok());
   EXPECT_FALSE(decode_vote(bytes, 3).is_ok());
   bytes.pop_back();
   EXPECT_EQ(decode_vote(bytes, 2).status().code(), Code::kCorrupt);
+}
+
+TEST(Commit, LiesAsThePageSays) {
+  Bytes expected(24);
+  expected[6] = std::byte{0xd0};
+  expected[7] = std::byte{0x3f};
+  expected[14] = std::byte{0x04};
+  expected[15] = std::byte{0x40};
+  expected[16] = std::byte{1};
+  EXPECT_EQ(encode(Commit{.squared_norm = 0.25, .loss = 2.5, .stop = true}), expected);
 }
 
 TEST(Commit, ComesBackFromItsDeclaredBytes) {
