@@ -135,7 +135,9 @@ int run_kill(const KillOptions& options) {
         const int code = run.wait(kPatience);
         const std::vector<std::string> again = restarts(output);
         const int64_t joined = came_together_at(folder);
-        count(tally, code, folder, expected, break_at, !again.empty() && joined >= 0);
+        // Before they had come together at all, or afterwards.
+        const bool is_broken = !again.empty() && (what == "greeting" || joined >= 0);
+        count(tally, code, folder, expected, break_at, is_broken);
         if (again.size() > 1) {  // one was killed: the others have crashed
           tell(tally, folder, break_at, fmt::format("{}", fmt::join(again, "; ")));
           good = false;
