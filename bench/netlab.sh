@@ -72,6 +72,13 @@ seconds_to_loss() {  # arm, seconds of a step -> seconds, or a dash where it doe
     | first(($log | smoothed[] | select(.loss <= $loss) | .step * $seconds | round), "-")'
 }
 
+for arm in $arms; do
+  if [ "$steps" -le "$(steady "$arm")" ]; then
+    echo "netlab.sh: STEPS=$steps leaves $arm no step to count; at least $(($(steady "$arm") + 1))" >&2
+    exit 2
+  fi
+done
+
 printf '%-6s %6s %-32s %9s %9s %6s %8s %8s %6s %8s\n' \
   model Mbit/s arm shaped_s lab_s ratio B/token speed-up share to_loss
 for model in "${@:-tiny}"; do

@@ -37,8 +37,11 @@ Task make_task(const Options& options, const train::ArmSpec& arm, int64_t seed) 
   Task task{.title = fmt::format("{}, seed {}", arm.name, seed),
             .folder = fmt::format("{}/{}/seed-{}", options.out, arm.name, seed),
             .recipe = {},
-            .overrides = options.recipe.overrides};
-  task.overrides.insert(task.overrides.end(), arm.overrides.begin(), arm.overrides.end());
+            .overrides = {arm.overrides.front()}};
+  // WHY between the method and its keys: what is set for all arms wins over what a method brings.
+  task.overrides.insert(task.overrides.end(), options.recipe.overrides.begin(),
+                        options.recipe.overrides.end());
+  task.overrides.insert(task.overrides.end(), arm.overrides.begin() + 1, arm.overrides.end());
   task.overrides.push_back(fmt::format("training.seed={}", seed));
   task.recipe = train::load_recipe(options.recipe.path, task.overrides);
   return task;
@@ -123,6 +126,11 @@ bool run_all(const std::vector<Task>& tasks, const Options& options, std::stop_t
 }
 
 int compare(const Options& options, std::stop_token stop) {
+  for (const std::string& text : options.recipe.overrides) {
+    if (text.starts_with("boundary.method=")) {
+      throw UserError("--set " + text + ": which methods are compared is for --methods to say");
+    }
+  }
   std::vector<train::ArmSpec> arms;
   for (const std::string& text : options.methods) arms.push_back(train::parse_arm(text));
   std::vector<Task> tasks;

@@ -80,10 +80,27 @@ TEST(Compare, AMethodThatFailsDoesNotHideTheOthers) {
   EXPECT_NE(ran.output.find("seed-0/post_mortem.md"), std::string::npos) << ran.output;
 }
 
+TEST(Compare, WhatIsSetForAllArmsReachesThemAll) {
+  const train::SmallRun small;
+  const Ran ran = run_mapl(compare(small,
+                                   "--methods uncompressed,mapl+activation=int8 "
+                                   "--set boundary.subtract_mean=true "
+                                   "--set boundary.activation=f32"));
+  ASSERT_EQ(ran.exit_code, 0) << ran.output;
+  const auto recipe = [&](const std::string& arm) {
+    return train::load_recipe(small.folder() + "/out/" + arm + "/seed-0/recipe.toml").boundary;
+  };
+  EXPECT_TRUE(recipe("uncompressed").subtract_mean);
+  EXPECT_EQ(recipe("uncompressed").activation, "f32");
+  EXPECT_TRUE(recipe("mapl+activation=int8").subtract_mean);
+  EXPECT_EQ(recipe("mapl+activation=int8").activation, "int8");  // its own word is the last
+}
+
 TEST(Compare, RefusesWhatCannotBeCompared) {
   const train::SmallRun small;
-  for (const char* methods : {"uncompressed,mapl+training.steps=9", "mapl,mapl+model.vocab_size=98",
-                              "uncompresed", "mapl+rank=17", "rank=4"}) {
+  for (const char* methods :
+       {"uncompressed,mapl+training.steps=9", "mapl,mapl+model.vocab_size=98", "uncompresed",
+        "mapl+rank=17", "rank=4", "mapl --set boundary.method=ssn"}) {
     const Ran ran = run_mapl(compare(small, std::string("--methods ") + methods));
     EXPECT_EQ(ran.exit_code, 2) << methods << ": " << ran.output;
     EXPECT_FALSE(std::filesystem::exists(small.folder() + "/out")) << methods;

@@ -100,7 +100,8 @@ TEST(Stage, ANeighbourWithAnotherKeyIsRefused) {
     return run_mapl(machines.stage(1, 0, 2, 2, "--set link.connect_seconds=5"));
   });
   const Ran first = run_mapl(machines.stage(0, 0, 1, 0, "--set link.connect_seconds=5"));
-  EXPECT_EQ(first.exit_code, 3) << first.output;
+  // It is hung up on without a word, and waits for the right one: starting again may help.
+  EXPECT_EQ(first.exit_code, 1) << first.output;
   EXPECT_NE(first.output.find("key"), std::string::npos) << first.output;
   EXPECT_NE(last.get().exit_code, 0);
 }

@@ -14,6 +14,7 @@
 //   after the last backward   sender.read_sync(receiver.sync())    half of A's gradient
 //   if the step counts        the optimiser steps on both ends' parameters()
 //                             receiver.read_sync(sender.sync())    the new A and m
+//   (both in every step, also when nothing is due: basis_interval)
 //                             commit() at both; their state_hash() then agree
 //   if it does not            abort() at both, and after a validation too
 #pragma once

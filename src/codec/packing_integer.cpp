@@ -255,7 +255,8 @@ std::unique_ptr<Packing> make(const PackingOptions& options, int bits) {
     if (!std::has_single_bit(static_cast<uint64_t>(width)) || options.columns % width != 0) {
       throw UserError(
           fmt::format("boundary.hadamard turns groups of {} columns of {}; group_size must be a "
-                      "power of two that divides the columns that cross",
+                      "power of two that divides the columns that cross, or boundary.hadamard "
+                      "false (method \"mapl-int4\" sets it)",
                       width, options.columns));
     }
   }

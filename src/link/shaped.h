@@ -1,8 +1,8 @@
 // Any link with a bandwidth and a latency put in front.
 //
-//   pipelined  as a real line: a frame leaves when the wire is free, takes 8 bytes / bandwidth, and
-//              arrives one latency later, while the next is on the wire. Reckoned by the sender,
-//              per direction.
+//   pipelined  as a real line: a frame leaves when the wire is free, takes its bits / bandwidth,
+//              and arrives one latency later, while the next is on the wire. Reckoned by the
+//              sender, per direction.
 //   serial     the meter of ProtocolNanoGPT, for comparison with its published scores: latency
 //              occupies the wire, and both links of a stage share one inbound wire. Reckoned by
 //              the receiver; both ends must be shaped, and share a monotonic clock (one machine).

@@ -35,6 +35,7 @@ Status send_unless_empty(Channel& channel, const Channel::Message& message, Byte
 template <typename End>
 Status recv_sync_of(Channel& channel, End& end, const Channel::Message& message) {
   const int64_t expected = end.read_sync_bytes(message.step);
+  // WHY an empty one too: a sender whose basis rests in this step drops its own half there.
   if (expected == 0) return end.read_sync({}, message.step);
   const auto payload = channel.recv(message, expected);
   if (!payload.is_ok()) return payload.status();

@@ -219,7 +219,8 @@ std::vector<Field> link_fields(Recipe& recipe) {
        {.choices = {"gloo", "nccl"}, .shared = kLocal}},
       {"bandwidth_mbps",
        &l.bandwidth_mbps,
-       "simulated, Mbit/s of Ethernet frames, each direction of each boundary; 0 = not limited",
+       "simulated, Mbit/s of each direction of each boundary, what TCP and Ethernet add counted; "
+       "0 = not limited",
        {.shared = kLocal}},
       {"latency_ms", &l.latency_ms, "simulated, milliseconds one way", {.shared = kLocal}},
       {"meter",

@@ -128,12 +128,12 @@ Result<StageLinks> open_links(const Recipe& recipe, int stage, const LinkLimits&
                               link::ZmqContext& context, const OpenOptions& options) {
   auto [prev, next] = start_links(recipe, stage, limits, context, options.identity);
   const Deadline deadline = in_seconds(options.seconds);
-  for (const auto& [link, neighbour] :
-       {std::pair(prev.get(), stage - 1), std::pair(next.get(), stage + 1)}) {
+  for (link::ZmqLink* link : {prev.get(), next.get()}) {
     if (link == nullptr) continue;
     Status status = wait_connected(*link, deadline, options.stop);
-    // WHY: who was turned away may be anyone, and the neighbour late. Starting again can help.
-    if (status.code() == Code::kRefused && meeting_of(recipe, stage, neighbour).listens) {
+    // WHY: a link that is well has not been refused by its neighbour. Who was turned away, or hung
+    // up without a word, may be anyone or on the way: the neighbour may be late.
+    if (status.code() == Code::kRefused && link->health().is_ok()) {
       status = Status(Code::kTimeout, status.message());
     }
     if (!status.is_ok()) return status.in(fmt::format("stage {}", stage));

@@ -45,8 +45,9 @@ struct OpenOptions {
   std::stop_token stop;
 };
 // Returns when both neighbours are there.
-//   ERRORS  UserError: endpoints or keys that cannot be used; Status: a neighbour that does not
-//           come, or that is another; kClosed when asked to stop
+//   ERRORS  UserError: endpoints or keys that cannot be used; Status: kTimeout for a neighbour that
+//           does not come, whoever was turned away meanwhile; kRefused for one that is another;
+//           kClosed when asked to stop
 Result<StageLinks> open_links(const Recipe& recipe, int stage, const LinkLimits& limits,
                               link::ZmqContext& context, const OpenOptions& options);
 

@@ -5,7 +5,9 @@
 
 #include <filesystem>
 #include <thread>
+#include <zmq.hpp>
 
+#include "link/chunks.h"
 #include "link/loopback_for_test.h"
 #include "train/small_run_for_test.h"
 #include "train/trainer.h"
@@ -127,6 +129,26 @@ TEST(Links, AStrangerAtTheDoorSaysNothingOfTheNeighbour) {
       open_links(recipe, 1, limits_of(recipe, assembly), context, {.identity = own, .seconds = 3})
           .status();
   EXPECT_EQ(status.code(), Code::kTimeout) << status.to_string();
+}
+
+// That one would be the same another time.
+TEST(Links, ANeighbourOfAnotherWireVersionIsRefused) {
+  const SmallRun small;
+  Recipe recipe = small.recipe({"pipeline.stages=2", "link.kind=zmq"});
+  const LocalEndpoints places(2);
+  recipe.link.stages = places.peers();
+  Assembly assembly(recipe, 1);
+  link::ZmqContext context;
+  zmq::context_t other;
+  zmq::socket_t peer(other, zmq::socket_type::pair);
+  peer.set(zmq::sockopt::linger, 0);
+  peer.connect(recipe.link.stages[1].endpoint);
+  Bytes control = link::encode_control({.limit_bytes = 1 << 20});
+  control[2] ^= std::byte{1};
+  peer.send(zmq::buffer(control.data(), control.size()));
+  const Status status =
+      open_links(recipe, 1, limits_of(recipe, assembly), context, {.seconds = 60}).status();
+  EXPECT_EQ(status.code(), Code::kRefused) << status.to_string();
 }
 
 TEST(Links, ALaunchMustHaveAProcessForEachStage) {

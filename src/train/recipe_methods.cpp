@@ -8,29 +8,29 @@
 namespace mapl::train {
 namespace {
 
+enum : unsigned { kReparametrised = 1, kWithMeanOff = 2, kTurned = 4 };
+
 struct Method {
   const char* name;
   const char* projector;
   const char* anchor;
   const char* activation;
   const char* gradient;
-  bool reparametrised = false;
-  bool subtract_mean = false;
-  bool hadamard = false;
+  unsigned more = 0;
 };
 
 constexpr Method kMethods[] = {
     {"uncompressed", "identity", "none", "bf16", "bf16"},
     {"mapl", "stiefel", "factorized", "bf16", "bf16"},
     {"mapl-int8", "stiefel", "factorized", "int8", "int8"},
-    {"mapl-int4", "stiefel", "factorized", "int4", "int4", false, true, true},
-    {"mapl-vq", "stiefel", "factorized", "rvq", "bf16", false, true},
+    {"mapl-int4", "stiefel", "factorized", "int4", "int4", kWithMeanOff | kTurned},
+    {"mapl-vq", "stiefel", "factorized", "rvq", "bf16", kWithMeanOff},
     {"frozen", "frozen", "factorized", "bf16", "bf16"},
     {"free", "free", "factorized", "bf16", "bf16"},
     {"quantised", "identity", "none", "int8", "int8"},
     {"topk", "identity", "none", "topk", "topk"},
     {"ssn", "subspace", "fixed", "bf16", "bf16"},
-    {"reparam-ssn", "subspace", "fixed", "bf16", "bf16", true},
+    {"reparam-ssn", "subspace", "fixed", "bf16", "bf16", kReparametrised},
     {"resbm", "bottleneck", "none", "bf16", "bf16"},
 };
 
@@ -49,9 +49,9 @@ codec::Options method(const std::string& name, codec::Options base) {
     base.anchor = method.anchor;
     base.activation = method.activation;
     base.gradient = method.gradient;
-    base.reparametrised = method.reparametrised;
-    base.subtract_mean = method.subtract_mean;
-    base.hadamard = method.hadamard;
+    base.reparametrised = (method.more & kReparametrised) != 0;
+    base.subtract_mean = (method.more & kWithMeanOff) != 0;
+    base.hadamard = (method.more & kTurned) != 0;
     return base;
   }
   throw UserError(fmt::format("boundary.method = \"{}\" is unknown: use one of {}", name,

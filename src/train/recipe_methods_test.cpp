@@ -31,7 +31,8 @@ TEST(Methods, SetBothLegs) {
   EXPECT_EQ(method("mapl-vq", {}).gradient, "bf16");
 }
 
-// Integers of 4 bits lose seven times as much without (docs/codecs/mean.md).
+// With the mean left in, int4 on a trained model's activations loses seven times as much
+// (docs/codecs/mean.md).
 TEST(Methods, FewBitsComeWithWhatTheyNeed) {
   const codec::Options options = method("mapl-int4", {});
   EXPECT_EQ(options.activation, "int4");

@@ -101,10 +101,15 @@ bool restart(Running& ended) {
     ended.restarts.pop_front();
   }
   if (ended.restarts.size() > kMostRestarts) return false;
-  Running again = start(*ended.child, /*is_first=*/false);
-  again.restarts = std::move(ended.restarts);
-  ended = std::move(again);
-  return true;
+  try {
+    Running again = start(*ended.child, /*is_first=*/false);
+    again.restarts = std::move(ended.restarts);
+    ended = std::move(again);
+    return true;
+  } catch (const UserError& error) {
+    spdlog::error("{}", error.what());
+    return false;
+  }
 }
 
 }  // namespace

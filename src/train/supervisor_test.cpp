@@ -1,13 +1,13 @@
 #include "train/supervisor.h"
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 
 #include <filesystem>
 #include <thread>
 
 #include "base/clock.h"
+#include "train/small_run_for_test.h"
 
 namespace mapl::train {
 namespace {
@@ -34,15 +34,14 @@ TEST(Supervisor, GivesTheExitCodeOfTheFirstFailure) {
 }
 
 TEST(Supervisor, TheUsersMistakeIsTheCauseWhoeverFailsFirst) {
-  std::string folder = (std::filesystem::temp_directory_path() / "mapl-test-XXXXXX").string();
-  ASSERT_NE(mkdtemp(folder.data()), nullptr);
+  const SmallRun place;
+  const std::string folder = place.folder();
   const std::string fifo = folder + "/fifo";
   ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
   // The reader sees the end of the file when the writer has ended, with the exit code 1.
   EXPECT_EQ(
       supervised({shell("exec 3> " + fifo + "; exit 1"), shell("cat " + fifo + "; exit 2")}, {}),
       2);
-  std::filesystem::remove_all(folder);
 }
 
 TEST(Supervisor, TheOthersDoNotOutliveAFailure) {
@@ -58,8 +57,8 @@ TEST(Supervisor, PassesOnTheEnvironment) {
 }
 
 TEST(Supervisor, AWishToStopIsOneInterrupt) {
-  std::string folder = (std::filesystem::temp_directory_path() / "mapl-test-XXXXXX").string();
-  ASSERT_NE(mkdtemp(folder.data()), nullptr);
+  const SmallRun place;
+  const std::string folder = place.folder();
   const std::string ready = folder + "/ready";
   std::stop_source stop;
   const std::jthread user([&](std::stop_token ended) {
@@ -74,12 +73,11 @@ TEST(Supervisor, AWishToStopIsOneInterrupt) {
                               "; wait")},
                        stop.get_token()),
             42);
-  std::filesystem::remove_all(folder);
 }
 
 TEST(Supervisor, AChildThatASignalEndsIsStartedAgain) {
-  std::string folder = (std::filesystem::temp_directory_path() / "mapl-test-XXXXXX").string();
-  ASSERT_NE(mkdtemp(folder.data()), nullptr);
+  const SmallRun place;
+  const std::string folder = place.folder();
   // Each start adds a line; the third ends well, if it is not told otherwise.
   ChildProcess child =
       shell("echo x >> " + folder + "/starts; test -n \"$0\" -a \"$0\" != first -a $(wc -l < " +
@@ -91,22 +89,20 @@ TEST(Supervisor, AChildThatASignalEndsIsStartedAgain) {
   EXPECT_EQ(supervised({child}, {}), 128 + 9);  // but not for ever
   child.arguments.back() = "exit 1";            // which it has given a reason for
   EXPECT_EQ(supervised({child}, {}), 1);
-  std::filesystem::remove_all(folder);
 }
 
 // In its last moments, say: it may have something left to do, and the run has not failed.
 TEST(Supervisor, AChildThatASignalEndsWhenOthersAreDoneIsStartedAgainToo) {
-  std::string folder = (std::filesystem::temp_directory_path() / "mapl-test-XXXXXX").string();
-  ASSERT_NE(mkdtemp(folder.data()), nullptr);
+  const SmallRun place;
+  const std::string folder = place.folder();
   const std::string fifo = folder + "/fifo";
   ASSERT_EQ(mkfifo(fifo.c_str(), 0600), 0);
-  // The reader sees the end of the file when the writer has ended, and waits until that is seen.
-  ChildProcess reader = shell("cat " + fifo + "; sleep 0.3; kill -9 $$");
+  // The first life of the reader ends when the writer has ended and been waited for.
+  ChildProcess reader = shell("test \"$0\" != first || { read writer < " + fifo +
+                              "; while kill -0 $writer; do sleep 0.01; done; kill -9 $$; }");
   reader.restart = true;
   reader.first_arguments = {"first"};
-  reader.arguments.back() = "test \"$0\" != first || { " + reader.arguments.back() + "; }";
-  EXPECT_EQ(supervised({shell("exec 3> " + fifo), reader}), 0);
-  std::filesystem::remove_all(folder);
+  EXPECT_EQ(supervised({shell("echo $$ > " + fifo), reader}), 0);
 }
 
 TEST(Supervisor, AProgramThatIsNotThereFails) {

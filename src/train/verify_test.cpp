@@ -80,6 +80,7 @@ TEST(Verify, SharedAnchorsTiedHeadsUnequalStagesAndDeepWarmUpToo) {
   expect_equal(run, {"boundary.first_anchor=embedding", "training.max_norm=0.1"});
   expect_equal(run, {"boundary.basis_restart=2", "boundary.basis_gradient=sender"});
   expect_equal(run, {"boundary.basis_interval=2", "training.max_norm=0.1"});
+  expect_equal(run, {"boundary.basis_interval=3", "boundary.basis_restart=2"});
   expect_equal(run, {"boundary.basis_restart=2", "boundary.projector=frozen"});
   expect_equal(run, {"model.tie_word_embeddings=true"});
   expect_equal(run, {"model.tie_word_embeddings=true", "boundary.method=uncompressed",
