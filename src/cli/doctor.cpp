@@ -49,14 +49,9 @@ void advise(const std::string& what, const std::string& advice) {
   fmt::print("advice   {}\n         {}\n", what, advice);
 }
 
-// What the stage's checkpoints take on its disk when most of them are there, about: codecs keep a
-// little more once they have begun.
+// What the stage's checkpoints take on its disk when most of them are there, about.
 double checkpoints_gib(const train::Recipe& recipe, int stage) {
-  train::Assembly assembly(recipe, stage);
-  const math::Optimizer optimizer(assembly.parameters(), train::optimizer_options(recipe));
-  double bytes = 0;
-  for (const auto& named : assembly.state()) bytes += static_cast<double>(named.second.nbytes());
-  for (const auto& named : optimizer.state()) bytes += static_cast<double>(named.second.nbytes());
+  const auto bytes = static_cast<double>(train::state_bytes_at_start(recipe, stage));
   const auto& checkpoint = recipe.checkpoint;
   const int64_t all =
       checkpoint.interval > 0 ? recipe.training.steps / checkpoint.interval : int64_t{0};

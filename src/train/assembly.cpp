@@ -238,6 +238,15 @@ int num_micro_batches(const Recipe& recipe) {
   return static_cast<int>(recipe.training.global_batch_size / recipe.training.microbatch_size);
 }
 
+int64_t state_bytes_at_start(const Recipe& recipe, int stage) {
+  Assembly assembly(recipe, stage);
+  const math::Optimizer optimizer(assembly.parameters(), optimizer_options(recipe));
+  int64_t bytes = 0;
+  for (const auto& [name, value] : assembly.state()) bytes += static_cast<int64_t>(value.nbytes());
+  for (const auto& [name, value] : optimizer.state()) bytes += static_cast<int64_t>(value.nbytes());
+  return bytes;
+}
+
 int64_t tokens_per_step(const Recipe& recipe) {
   return recipe.training.global_batch_size * recipe.training.sequence_length;
 }

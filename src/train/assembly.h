@@ -56,6 +56,9 @@ pipeline::BoundaryOptions boundary_options(const Recipe& recipe);
 // own.
 int64_t tied_bytes(const Recipe& recipe);
 int num_micro_batches(const Recipe& recipe);
+// Of a stage's weights, codec and optimiser when a run starts; packings keep more later.
+// WHY from the stage itself: nothing else knows what all its parts keep.
+int64_t state_bytes_at_start(const Recipe& recipe, int stage);
 // Tokens of a step: what the loss is divided by.
 int64_t tokens_per_step(const Recipe& recipe);
 

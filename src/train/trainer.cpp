@@ -26,16 +26,10 @@ pipeline::Channel::Options channel_options(const Recipe& recipe, int stage, int 
           .trace = trace};
 }
 
-// WHY from the stage itself: nothing else knows what all its parts keep. WHY twice: packings keep
-// more once they have begun.
+// Twice: packings keep more once they have begun.
 int64_t max_state_bytes(const Recipe& recipe, int stage) {
   constexpr int64_t kHeaderRoom = 4 << 20;
-  Assembly assembly(recipe, stage);
-  const math::Optimizer optimizer(assembly.parameters(), optimizer_options(recipe));
-  int64_t bytes = 0;
-  for (const auto& [name, value] : assembly.state()) bytes += static_cast<int64_t>(value.nbytes());
-  for (const auto& [name, value] : optimizer.state()) bytes += static_cast<int64_t>(value.nbytes());
-  return 2 * bytes + kHeaderRoom;
+  return 2 * state_bytes_at_start(recipe, stage) + kHeaderRoom;
 }
 
 template <typename End>
