@@ -11,6 +11,7 @@ namespace mapl::link {
 namespace {
 
 constexpr size_t kVersionTextBytes = 24;
+constexpr double kLookSeconds = 0.1;
 using VersionText = std::array<char, kVersionTextBytes>;
 
 // OK, or what differs, what each side has and what to do.
@@ -77,11 +78,17 @@ Result<Hello> decode_hello(ByteSpan payload) {
   return hello;
 }
 
-Status greet(Link& link, const Hello& mine, const Hello& expected, Deadline deadline) {
+Status greet(Link& link, const Hello& mine, const Hello& expected, Deadline deadline,
+             const std::function<Status()>& look) {
   Frame frame{.header = {.kind = Kind::kHello}, .payload = encode_hello(mine)};
   if (Status sent = link.send(std::move(frame), deadline); !sent.is_ok()) return sent;
-  Result<Frame> received =
-      recv_expected(link, {.kind = Kind::kHello, .payload_bytes = kHelloBytes}, deadline);
+  const Expected hello{.kind = Kind::kHello, .payload_bytes = kHelloBytes};
+  Result<Frame> received = Status(Code::kTimeout, "");
+  while (true) {
+    received = recv_expected(link, hello, std::min(deadline, in_seconds(kLookSeconds)));
+    if (received.status().code() != Code::kTimeout || Clock::now() >= deadline) break;
+    if (Status seen = look ? look() : Status::ok(); !seen.is_ok()) return seen;
+  }
   if (!received.is_ok()) return received.status();
   Result<Hello> theirs = decode_hello(received.value().payload);
   if (!theirs.is_ok()) return theirs.status();

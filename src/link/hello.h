@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "link/link.h"
@@ -25,8 +26,10 @@ Result<Hello> decode_hello(ByteSpan payload);
 
 // Sends `mine`, waits for the peer's and compares it with `expected`. Both ends call it, before any
 // other frame.
+//   look    asked ten times a second while it waits: what it returns, unless OK, ends the wait
 //   ERRORS  kRefused: another version, recipe or stage; says what each side has and what to do.
 //           The peer has received `mine` by then, so that it can say the same.
-Status greet(Link& link, const Hello& mine, const Hello& expected, Deadline deadline);
+Status greet(Link& link, const Hello& mine, const Hello& expected, Deadline deadline,
+             const std::function<Status()>& look = {});
 
 }  // namespace mapl::link

@@ -37,8 +37,10 @@ class PipelinedLink : public Link {
 
   Status send(Frame&& frame, Deadline deadline) override {
     std::unique_lock lock(mutex_);
+    const bool is_abort = frame.header.kind == Kind::kAbort;
+    if (is_abort) drop_tensors();
     const bool ready = changed_.wait_until(lock, deadline, [&] {
-      return queued_bytes_ <= options_.max_queued_bytes || closed_ || !failure_.is_ok();
+      return is_abort || queued_bytes_ <= options_.max_queued_bytes || closed_ || !failure_.is_ok();
     });
     if (closed_) return closed();
     if (!failure_.is_ok()) return failure_;
@@ -49,7 +51,7 @@ class PipelinedLink : public Link {
     const Passage passage = pipelined_passage(wire_free_ns_, now_ns(), bytes, options_);
     wire_free_ns_ = passage.leaves_ns;
     queued_bytes_ += static_cast<uint64_t>(bytes);
-    queue_.push_back({std::move(frame), passage.arrives_ns});
+    queue_.push_back({std::move(frame), passage});
     changed_.notify_all();
     return Status::ok();
   }
@@ -91,8 +93,28 @@ class PipelinedLink : public Link {
  private:
   struct Held {
     Frame frame;
-    int64_t arrives_ns = 0;
+    Passage passage;
   };
+
+  // As Mailbox::drop_tensors(): an abort does not wait behind them. What the wire has begun to
+  // carry it carries to its end.
+  void drop_tensors() {
+    const auto is_waiting_tensor = [&, now = now_ns()](const Held& held) {
+      const Kind kind = held.frame.header.kind;
+      const int64_t begins_ns =
+          held.passage.leaves_ns -
+          transmission_ns(billed_bytes(held.frame), options_.bandwidth_mbps * kLineShare);
+      return begins_ns > now &&
+             (kind == Kind::kActivation || kind == Kind::kGradient || kind == Kind::kState);
+    };
+    const auto first = std::find_if(queue_.begin(), queue_.end(), is_waiting_tensor);
+    if (first == queue_.end()) return;
+    for (auto at = first; at != queue_.end(); ++at) {
+      queued_bytes_ -= static_cast<uint64_t>(billed_bytes(at->frame));
+    }
+    queue_.erase(first, queue_.end());
+    wire_free_ns_ = queue_.empty() ? 0 : queue_.back().passage.leaves_ns;
+  }
 
   void pump() {
     prctl(PR_SET_TIMERSLACK, 1UL);  // the kernel may wake a thread 50 us late to save power
@@ -100,8 +122,11 @@ class PipelinedLink : public Link {
     while (true) {
       changed_.wait(lock, [&] { return !queue_.empty() || closed_; });
       if (closed_) return;
-      changed_.wait_until(lock, at(queue_.front().arrives_ns), [&] { return closed_; });
-      if (closed_) return;
+      const int64_t arrives_ns = queue_.front().passage.arrives_ns;
+      if (now_ns() < arrives_ns) {  // until then it may be closed, or an abort be first
+        changed_.wait_until(lock, at(arrives_ns));
+        continue;
+      }
       Frame frame = std::move(queue_.front().frame);
       queue_.pop_front();
       const auto bytes = static_cast<uint64_t>(billed_bytes(frame));

@@ -107,6 +107,29 @@ TEST_P(ShapedMeter, CloseDoesNotWaitForTheWire) {
   EXPECT_EQ(sender->flush(in_seconds(kPatience)).code(), Code::kClosed);
 }
 
+TEST(Shape, AnAbortDoesNotWaitBehindTensorsThatTheWireHasNotBegun) {
+  constexpr size_t kHuge = 8 << 20;  // 70 s at 1 Mbit/s
+  const LinkOptions link{.max_payload_bytes = kHuge};
+  auto [a, b] = make_inproc_pair(link, link);
+  auto sender =
+      make_shaped(std::move(a),
+                  {.bandwidth_mbps = 1.0, .latency_ms = 1.0, .max_queued_bytes = 1 << 30}, nullptr);
+  const auto send = [&](Kind kind, size_t bytes) {
+    Frame frame{.header = {.kind = kind, .payload_bytes = bytes}, .payload = Bytes(bytes)};
+    ASSERT_TRUE(sender->send(std::move(frame), in_seconds(kPatience)).is_ok());
+  };
+  send(Kind::kVote, 8);
+  send(Kind::kGradient, 100000);  // begun, for 0.8 s: carried to its end
+  for (int i = 0; i < 3; ++i) send(Kind::kGradient, kHuge);
+  send(Kind::kAbort, 4);
+  EXPECT_TRUE(sender->flush(in_seconds(kPatience)).is_ok());
+  for (const Kind kind : {Kind::kVote, Kind::kGradient, Kind::kAbort}) {
+    const auto frame = b->recv(in_seconds(kPatience));
+    ASSERT_TRUE(frame.is_ok()) << frame.status().to_string();
+    EXPECT_EQ(frame.value().header.kind, kind);
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Meters, ShapedMeter, testing::Values(Meter::kPipelined, Meter::kSerial),
                          [](const auto& info) {
                            return info.param == Meter::kPipelined ? "Pipelined" : "Serial";

@@ -85,6 +85,7 @@ bool Session::turn() try {
   // After the messages: all events of the connection that sent the first of them are there by now.
   read_monitor();
   if (is_open_ && peer_fd_ >= 0) watch_peer();
+  if (is_open_ && peer_fd_ < 0) watch_admitted();
   if (is_open_ && mailbox_->is_closed()) leave();
   if (!is_open_ || leaves_at_) return false;
   if (control_due_) write_control();
@@ -110,6 +111,15 @@ void Session::watch_peer() {
   if (now >= spoke_at_ + heartbeat_ || mailbox_->credit_due()) control_due_ = true;
 }
 
+// WHY: whoever has the right key and vanishes before its first word would hold the one pipe until
+// TCP gives up, a quarter of an hour, and the peer that comes again would get none.
+void Session::watch_admitted() {
+  if (live_fds_.empty()) admitted_at_.reset();
+  if (!admitted_at_ || Clock::now() < *admitted_at_ + silence_) return;
+  fail(Code::kPeerLost,
+       fmt::format("silent for {:.1f} s after the handshake", mailbox_->options().silence_seconds));
+}
+
 void Session::append_poll_items(std::vector<zmq::pollitem_t>& items) {
   const auto events = static_cast<short>(is_blocked_ ? ZMQ_POLLIN | ZMQ_POLLOUT : ZMQ_POLLIN);
   items.push_back({socket_.handle(), 0, events, 0});
@@ -117,7 +127,7 @@ void Session::append_poll_items(std::vector<zmq::pollitem_t>& items) {
 }
 
 Deadline Session::next_due() const {
-  if (peer_fd_ < 0) return Deadline::max();
+  if (peer_fd_ < 0) return admitted_at_ ? *admitted_at_ + silence_ : Deadline::max();
   if (leaves_at_) return *leaves_at_;
   if (is_blocked_) return heard_at_ + silence_;
   return std::min(spoke_at_ + heartbeat_, heard_at_ + silence_);
@@ -145,6 +155,7 @@ void Session::on_event(uint16_t event, int32_t value) {
       has_peer_left_ = has_peer_left_ || (knew_peer_ && value == peer_fd_);
       break;
     case ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
+      if (!admitted_at_) admitted_at_ = Clock::now();
       write_control();
       break;
     case ZMQ_EVENT_HANDSHAKE_FAILED_AUTH:

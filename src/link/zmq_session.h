@@ -73,6 +73,7 @@ class Session {
 
  private:
   void watch_peer();
+  void watch_admitted();
   void read_monitor();
   void on_event(uint16_t event, int32_t value);
   void on_handshake_failed(uint16_t event, int32_t value);
@@ -103,7 +104,8 @@ class Session {
   int peer_fd_ = -1;            // the one that holds the pipe; -1 until its first control message
   bool knew_peer_ = false;      // when this turn began
   bool has_peer_left_ = false;  // its number may be another connection's by now
-  Clock::time_point heard_at_;  // the peer's last sign of life
+  std::optional<Clock::time_point> admitted_at_;  // of a handshake whose end has yet to speak
+  Clock::time_point heard_at_;                    // the peer's last sign of life
   Clock::time_point spoke_at_;
 
   Assembler assembler_;

@@ -19,10 +19,11 @@ constexpr double kPatience = 60.0;
 constexpr uint64_t kPayloadBytes = 1000000;
 constexpr uint64_t kQueuedBytes = 2000000;
 
-ZmqOptions binder() {
+ZmqOptions binder(double silence_seconds = LinkOptions().silence_seconds) {
   return {.link = {.peer = "stage 1",
                    .max_payload_bytes = kPayloadBytes,
-                   .max_queued_bytes = kQueuedBytes},
+                   .max_queued_bytes = kQueuedBytes,
+                   .silence_seconds = silence_seconds},
           .endpoint = "tcp://127.0.0.1:*",
           .bind = true};
 }
@@ -158,6 +159,15 @@ TEST(ZmqSession, GarbageInsteadOfAControlMessageIsRefused) {
   RawPeer peer(link->bound_endpoint());
   peer.send(Bytes(5, std::byte{9}));
   EXPECT_EQ(link->wait_connected(in_seconds(kPatience)).code(), Code::kCorrupt);
+}
+
+// It holds the one pipe: whoever comes after it would wait for good.
+TEST(ZmqSession, WhoIsAdmittedAndSaysNothingIsLost) {
+  ZmqContext context;
+  auto link = context.start(binder(/*silence_seconds=*/0.3));
+  const RawPeer peer(link->bound_endpoint());
+  const Status status = link->wait_connected(in_seconds(kPatience));
+  EXPECT_EQ(status.code(), Code::kPeerLost) << status.to_string();
 }
 
 TEST(ZmqSession, AcknowledgingMoreThanWasSentIsRefused) {
