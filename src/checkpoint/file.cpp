@@ -7,19 +7,38 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <filesystem>
 #include <system_error>
+#include <thread>
 
+#include "base/clock.h"
 #include "base/status.h"
 
 namespace mapl::checkpoint {
 namespace {
 
+// WHY: connections of strangers, which a stage holds for five seconds each, can take up all numbers
+// that the process may use. One of them is free again before long; a run must not end for that.
+constexpr double kNumbersComeBackSeconds = 10;
+
+template <typename Open>
+int open_in_time(const Open& open) {
+  const auto deadline = in_seconds(kNumbersComeBackSeconds);
+  while (true) {
+    const int descriptor = open();
+    const bool none_left = descriptor < 0 && (errno == EMFILE || errno == ENFILE);
+    if (!none_left || Clock::now() >= deadline) return descriptor;
+    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  }
+}
+
 // A rename is on disk only when its folder is.
 int sync_folder_of(const std::string& path) {
   const std::string folder = std::filesystem::path(path).parent_path().string();
-  const int descriptor = ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY);
+  const int descriptor = open_in_time(
+      [&] { return ::open(folder.empty() ? "." : folder.c_str(), O_RDONLY | O_DIRECTORY); });
   if (descriptor < 0) return -1;
   const int result = ::fsync(descriptor);
   const int reason = errno;
@@ -33,10 +52,15 @@ int sync_folder_of(const std::string& path) {
 AtomicFile::AtomicFile(const std::string& path, bool is_contended)
     : path_(path), temporary_(path + (is_contended ? ".tmp-XXXXXX" : ".tmp")) {
   if (is_contended) {
-    descriptor_ = ::mkostemp(temporary_.data(), O_CLOEXEC);
+    const std::string pattern = temporary_;
+    descriptor_ = open_in_time([&] {
+      temporary_ = pattern;
+      return ::mkostemp(temporary_.data(), O_CLOEXEC);
+    });
     if (descriptor_ >= 0) (void)::fchmod(descriptor_, 0644);
   } else {
-    descriptor_ = ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    descriptor_ = open_in_time(
+        [&] { return ::open(temporary_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644); });
   }
   if (descriptor_ < 0) fail("open");
 }
@@ -77,7 +101,7 @@ MappedFile::MappedFile(const std::string& path) {
   const auto refuse = [&](const char* reason) {
     throw UserError(fmt::format("cannot read {}: {}", path, reason));
   };
-  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC);
+  const int descriptor = open_in_time([&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); });
   if (descriptor < 0) refuse(std::strerror(errno));
   struct stat info = {};
   const bool plain = ::fstat(descriptor, &info) == 0 && S_ISREG(info.st_mode);

@@ -1,11 +1,16 @@
 #include "checkpoint/file.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
+#include <chrono>
 #include <csignal>
 #include <span>
+#include <thread>
+#include <vector>
 
 #include "base/status.h"
 #include "checkpoint/testing.h"
@@ -25,6 +30,26 @@ TEST(AtomicFile, AppearsWhenCommitted) {
   EXPECT_EQ(folder.names(), (std::set<std::string>{"x"}));
   const Bytes bytes = read_bytes(folder / "x");
   EXPECT_EQ(std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size()), "one two");
+}
+
+// As strangers who knock at the door do, for as long as each of them is let stand there.
+TEST(AtomicFile, WaitsUntilThereIsADescriptorForIt) {
+  const TemporaryFolder folder;
+  rlimit before{};
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  rlimit low = before;
+  low.rlim_cur = 64;
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &low), 0);
+  std::vector<int> taken;
+  while (taken.empty() || taken.back() >= 0) taken.push_back(::open("/dev/null", O_RDONLY));
+  std::thread strangers([&] {
+    std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    for (const int descriptor : taken) ::close(descriptor);
+  });
+  EXPECT_NO_THROW(AtomicFile(folder / "x").commit());
+  strangers.join();
+  setrlimit(RLIMIT_NOFILE, &before);
+  EXPECT_EQ(folder.names(), (std::set<std::string>{"x"}));
 }
 
 // As two stages do that share a run's folder.
