@@ -175,13 +175,15 @@ int run_stage(Options options, std::stop_token stop) {
                                {.identity = identity, .seconds = seconds, .stop = stop});
     };
   }
-  const Status status = train::run_stage(recipe, options.stage, assembly, trainer, run);
-  if (!status.is_ok()) {
+  try {
+    const Status status = train::run_stage(recipe, options.stage, assembly, trainer, run);
+    if (!status.is_ok()) throw RunError(status);
+  } catch (...) {
     // mapl train, if it has started this process, writes a page that knows how the others ended.
     std::vector<std::string> ends(static_cast<size_t>(recipe.pipeline.stages), "not known here");
     ends.at(static_cast<size_t>(options.stage)) = "with an error";
     (void)train::write_post_mortem(options.run, ends);
-    throw RunError(status);
+    throw;
   }
   train::say_goodbye(c10d_links);
   return 0;

@@ -54,6 +54,19 @@ TEST(Stage, StartedOnceMoreAtTheEndOfARunItLeavesInPeace) {
   EXPECT_NE(again.output.find("had come to its end"), std::string::npos) << again.output;
 }
 
+// What its user can mend ends a stage too: with a page, as any end does that was not meant.
+TEST(Stage, AnErrorOnTheWayLeavesAPage) {
+  const train::SmallRun small;
+  const Machines machines(small);
+  const std::string more = "--set model.vocab_size=90";  // there are ids up to 96
+  auto last =
+      std::async(std::launch::async, [&] { return run_mapl(machines.stage(1, 0, 1, 1, more)); });
+  const Ran first = run_mapl(machines.stage(0, 0, 1, 0, more));
+  EXPECT_EQ(first.exit_code, 2) << first.output;
+  EXPECT_EQ(last.get().exit_code, 3);
+  EXPECT_TRUE(std::filesystem::exists(small.folder() + "/machine-0/post_mortem.md"));
+}
+
 TEST(Stage, ANeighbourWithAnotherRecipeIsNamedOnBothSides) {
   const train::SmallRun small;
   const Machines machines(small);

@@ -42,16 +42,19 @@ void run_in_threads(const train::Recipe& recipe, const Options& options, std::st
         recipe.link.kind, recipe.pipeline.stages));
   }
   train::StageGroup group(recipe);
-  const Status status = group.run([&](int stage, train::Assembly& assembly,
-                                      train::Trainer& trainer) {
-    return train::run_stage(recipe, stage, assembly, trainer,
-                            {.folder = options.run, .show_progress = !options.quiet, .stop = stop});
-  });
-  if (status.is_ok()) return;
-  const std::vector<std::string> ends(static_cast<size_t>(recipe.pipeline.stages),
-                                      "with the others");
-  (void)train::write_post_mortem(options.run, ends);
-  throw RunError(status);
+  const train::RunOptions run{.folder = options.run, .show_progress = !options.quiet, .stop = stop};
+  try {
+    const Status status =
+        group.run([&](int stage, train::Assembly& assembly, train::Trainer& trainer) {
+          return train::run_stage(recipe, stage, assembly, trainer, run);
+        });
+    if (!status.is_ok()) throw RunError(status);
+  } catch (...) {
+    const std::vector<std::string> ends(static_cast<size_t>(recipe.pipeline.stages),
+                                        "with the others");
+    (void)train::write_post_mortem(options.run, ends);
+    throw;
+  }
 }
 
 int run_in_processes(const train::Recipe& recipe, const Options& options, std::stop_token stop) {
@@ -77,13 +80,17 @@ int run_in_processes(const train::Recipe& recipe, const Options& options, std::s
     const auto stage = static_cast<size_t>(std::atoi(text.c_str()));
     children.at(stage).first_arguments = {"--break-at", text.substr(text.find(':') + 1)};
   }
+  for (size_t k = 0; k < children.size(); ++k) {
+    train::forget_failure(options.run, static_cast<int>(k));
+  }
   const train::Supervised ended = train::supervise(children, stop);
   if (options.trace) train::merge_run_traces(options.run, recipe.pipeline.stages);
-  if (ended.exit_code == 0 || ended.exit_code == 2) return ended.exit_code;
-  // Each stage has said on its own what went wrong.
+  if (ended.exit_code == 0) return 0;
+  // Each stage has said on its own what went wrong. What never began has no story to tell.
+  if (ended.exit_code == 2 && !train::has_failure(options.run, children.size())) return 2;
   const std::string page = train::write_post_mortem(options.run, ended.ends);
   if (!page.empty()) fmt::print(stderr, "mapl: what happened, stage by stage: {}\n", page);
-  return 1;
+  return ended.exit_code == 2 ? 2 : 1;
 }
 
 int train(const Options& options, std::stop_token stop) {

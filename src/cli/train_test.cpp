@@ -78,6 +78,7 @@ TEST(Train, IdsBeyondTheVocabularyEndTheRunWithFileAndPosition) {
                            "/run --set link.kind=zmq --set model.vocab_size=90");
   EXPECT_EQ(ran.exit_code, 2) << ran.output;
   EXPECT_NE(ran.output.find("train_0000.bin"), std::string::npos) << ran.output;
+  EXPECT_TRUE(std::filesystem::exists(small.folder() + "/run/post_mortem.md"));
 }
 
 // A limit on file sizes fails a write as a full disk does; the logs and metrics stay below it.
@@ -95,6 +96,16 @@ TEST(Train, AFullDiskWhileSavingLeavesNoHalfCheckpoint) {
     EXPECT_TRUE(entry.is_directory()) << entry.path() << " was left behind";
   }
   EXPECT_EQ(run_mapl("eval " + folder).exit_code, 2);
+}
+
+TEST(Train, AFullDiskLeavesAPageWhenStagesAreThreadsToo) {
+  const train::SmallRun small;
+  const std::string folder = small.folder() + "/run";
+  const Ran ran =
+      run_mapl("train " + small.recipe_file() + " --set checkpoint.interval=2 --run " + folder,
+               "trap '' XFSZ; ulimit -f 20; ");
+  EXPECT_EQ(ran.exit_code, 1) << ran.output;
+  EXPECT_TRUE(std::filesystem::exists(folder + "/post_mortem.md"));
 }
 
 // libtorch-dev brings the reference BLAS along; OpenBLAS must be asked for.

@@ -72,7 +72,7 @@ Status Channel::send(const Message& message, Bytes payload, int64_t token_id_byt
   do {
     status = link_.send(std::move(frame), std::min(deadline, in_seconds(kLookSeconds)));
     if (status.code() != Code::kTimeout) break;
-    if (Status other = health_of_other(message, /*sending=*/true); !other.is_ok()) return other;
+    if (Status end = reason_to_end(message, /*sending=*/true); !end.is_ok()) return end;
   } while (Clock::now() < deadline);
   if (!status.is_ok()) {
     // A neighbour that gave up has said why before it went.
@@ -119,11 +119,14 @@ Result<Bytes> Channel::recv(const Message& message, const link::Expected& expect
     if (frame.status().code() != Code::kTimeout || Clock::now() >= deadline) {
       return frame.status().in(where(message, /*sending=*/false));
     }
-    if (Status other = health_of_other(message, /*sending=*/false); !other.is_ok()) return other;
+    if (Status end = reason_to_end(message, /*sending=*/false); !end.is_ok()) return end;
   }
 }
 
-Status Channel::health_of_other(const Message& message, bool sending) const {
+Status Channel::reason_to_end(const Message& message, bool sending) const {
+  if (stop_.stop_requested()) {
+    return Status(Code::kClosed, "asked to stop").in(where(message, sending));
+  }
   if (other_ == nullptr) return Status::ok();
   return other_->link_.health().in(fmt::format(
       "stage {}: link to stage {}, while {} {} of step {} {} stage {}", options_.stage,

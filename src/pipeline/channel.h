@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <stop_token>
 #include <string>
 
 #include "base/bytes.h"
@@ -41,6 +42,9 @@ class Channel {
 
   // While this channel waits, a failure that `other` knows of ends the wait. May be null.
   void watch(Channel* other) { other_ = other; }
+  // While this channel waits, a request to stop ends the wait (kClosed). None by default: a step
+  // under way is finished first.
+  void heed(std::stop_token stop) { stop_ = std::move(stop); }
 
   struct Message {
     link::Kind kind;
@@ -76,11 +80,12 @@ class Channel {
   Result<Bytes> recv(const Message& message, const link::Expected& expected);
   void count(link::Kind kind, int64_t bytes, int64_t token_id_bytes);
   // Looked at by whoever waits here: a failure must cross this stage.
-  Status health_of_other(const Message& message, bool sending) const;
+  Status reason_to_end(const Message& message, bool sending) const;
 
   link::Link& link_;
   Options options_;
   Channel* other_ = nullptr;
+  std::stop_token stop_;
   Traffic traffic_;
   bool counting_ = true;
   double waited_seconds_ = 0;

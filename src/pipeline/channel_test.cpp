@@ -74,6 +74,18 @@ TEST(Channel, AnAbortEndsTheWaitWithThePeersWords) {
   EXPECT_NE(payload.status().message().find("the disk is full"), std::string::npos);
 }
 
+TEST(Channel, ARequestToStopEndsTheWaitsThatHeedIt) {
+  Pair pair;
+  std::stop_source stop;
+  stop.request_stop();
+  const Channel::Message message{.kind = kActivation, .step = 4};
+  pair.second->heed(stop.get_token());
+  EXPECT_EQ(pair.second->recv(message, 10).status().code(), Code::kClosed);
+  pair.second->heed({});
+  ASSERT_TRUE(pair.first->send(message, Bytes(10)).is_ok());
+  EXPECT_TRUE(pair.second->recv(message, 10).is_ok());
+}
+
 // Stage 1 waits for stage 0, which is well; stage 2 goes.
 TEST(Channel, AFailureOfTheOtherNeighbourEndsTheWait) {
   Pair towards_0, towards_2;

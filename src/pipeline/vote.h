@@ -16,7 +16,7 @@ constexpr double kNothing = std::numeric_limits<double>::quiet_NaN();
 // What one stage measured; on the wire as it stands here.
 struct StageReport {
   double squared_norm = 0;         // of this stage's gradients
-  double energy_kept = 1;          // by the boundary towards the loss, this step
+  double energy_kept = 1;          // by the boundary towards the loss, this step; may be NaN
   double orthogonality_error = 0;  // of that boundary's basis
   // Not a number where there is nothing to tell:
   double basis_angle = kNothing;       // mean principal angle of this stage's two bases, degrees

@@ -95,7 +95,8 @@ StartedLinks start_links(const Recipe& recipe, int stage, const LinkLimits& limi
   return links;
 }
 
-Status wait_connected(link::ZmqLink& link, Deadline deadline, const std::stop_token& stop) {
+Status wait_connected(link::ZmqLink& link, Deadline deadline, const std::stop_token& stop,
+                      link::ZmqLink* other) {
   std::string said;
   unsigned times = 0;
   while (true) {
@@ -103,6 +104,9 @@ Status wait_connected(link::ZmqLink& link, Deadline deadline, const std::stop_to
     if (status.is_ok() || Clock::now() >= deadline) return status;
     if (stop.stop_requested())
       return {Code::kClosed, "asked to stop while waiting for a neighbour"};
+    // WHY: a neighbour that was there and has gone needs a new link, however long this one takes.
+    const Status health = other == nullptr ? Status::ok() : other->health();
+    if (!health.is_ok()) return health;
     if (status.code() == Code::kTimeout) continue;
     const bool strangers = status.code() == Code::kRefused && link.health().is_ok();
     if (!strangers) return status;
@@ -128,9 +132,10 @@ Result<StageLinks> open_links(const Recipe& recipe, int stage, const LinkLimits&
                               link::ZmqContext& context, const OpenOptions& options) {
   auto [prev, next] = start_links(recipe, stage, limits, context, options.identity);
   const Deadline deadline = in_seconds(options.seconds);
-  for (link::ZmqLink* link : {prev.get(), next.get()}) {
+  for (const auto& [link, other] :
+       {std::pair(prev.get(), next.get()), std::pair(next.get(), prev.get())}) {
     if (link == nullptr) continue;
-    Status status = wait_connected(*link, deadline, options.stop);
+    Status status = wait_connected(*link, deadline, options.stop, other);
     // WHY: a link that is well has not been refused by its neighbour. Who was turned away, or hung
     // up without a word, may be anyone or on the way: the neighbour may be late.
     if (status.code() == Code::kRefused && link->health().is_ok()) {

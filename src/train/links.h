@@ -58,7 +58,9 @@ struct StartedLinks {
 StartedLinks start_links(const Recipe& recipe, int stage, const LinkLimits& limits,
                          link::ZmqContext& context,
                          const std::optional<link::CurveIdentity>& identity);
-Status wait_connected(link::ZmqLink& link, Deadline deadline, const std::stop_token& stop);
+//   other  its failure ends the wait too; may be null
+Status wait_connected(link::ZmqLink& link, Deadline deadline, const std::stop_token& stop,
+                      link::ZmqLink* other = nullptr);
 // With the recipe's bandwidth and latency in front.
 StageLinks shaped(const Recipe& recipe, StageLinks links);
 

@@ -106,6 +106,22 @@ TEST(Links, AWaitForANeighbourEndsWhenAskedTo) {
   EXPECT_EQ(links.status().code(), Code::kClosed);
 }
 
+// It has started again by then and needs a new link, while stage 0 may be away for long.
+TEST(Links, ANeighbourThatGoesEndsTheWaitForTheOther) {
+  const SmallRun small;
+  Recipe recipe = small.recipe({"pipeline.stages=3", "link.kind=zmq"});
+  const LocalEndpoints places(3);
+  recipe.link.stages = places.peers();
+  Assembly middle(recipe, 1), last(recipe, 2);
+  link::ZmqContext context;
+  const std::jthread neighbour([&] {
+    auto started = start_links(recipe, 2, limits_of(recipe, last), context, {});
+    EXPECT_TRUE(wait_connected(*started.prev, in_seconds(60), {}).is_ok());
+  });
+  const auto links = open_links(recipe, 1, limits_of(recipe, middle), context, {.seconds = 60});
+  EXPECT_EQ(links.status().code(), Code::kPeerLost) << links.status().to_string();
+}
+
 // Anyone can knock at the port of a stage that waits; it must not end as if its neighbour had the
 // wrong key, which nobody starts again.
 TEST(Links, AStrangerAtTheDoorSaysNothingOfTheNeighbour) {

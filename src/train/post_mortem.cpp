@@ -118,6 +118,10 @@ void LastBegun::note(const std::string& name, uint64_t step, int micro_batch) no
   }
 }
 
+bool has_failure(const std::string& folder, size_t num_stages) {
+  return !read_notes(folder, num_stages).empty();
+}
+
 void forget_failure(const std::string& folder, int stage) noexcept {
   std::error_code ignored;
   std::filesystem::remove(folder + "/post_mortem.md", ignored);

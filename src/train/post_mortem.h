@@ -20,6 +20,9 @@ void note_failure(const std::string& folder, const Failure& failure) noexcept;
 // Removes those of an earlier end, and its page: a stage that starts has not failed.
 void forget_failure(const std::string& folder, int stage) noexcept;
 
+// Whether a stage has left word.
+bool has_failure(const std::string& folder, size_t num_stages);
+
 // What a stage began last, in <folder>/logs/stage-<k>.doing: a page of memory that the kernel keeps
 // when the process is killed. Does nothing when it cannot.
 class LastBegun {

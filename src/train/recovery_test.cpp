@@ -257,6 +257,65 @@ TEST(Recovery, WhoCannotSaveTellsWhyItLeavesToo) {
   EXPECT_NE(said.find("step 4 could not be saved"), std::string::npos) << said;
 }
 
+// It must not take the others back to the start: they have what it lacks, in vain, and its user may
+// find the disk again.
+TEST(Recovery, AStageThatHasLostItsCheckpointsEndsTheRunAndNothingElse) {
+  const SmallRun small;
+  const std::string folder = small.folder() + "/run";
+  const Status status =
+      broken_run(small.recipe({"link.rejoin_seconds=20", "checkpoint.interval=1"}), folder,
+                 {.step = 5, .new_machine = small.folder() + "/elsewhere"});
+  EXPECT_EQ(status.code(), Code::kRefused) << status.to_string();
+  EXPECT_NE(status.message().find("checkpoints of a stage are gone"), std::string::npos)
+      << status.message();
+  EXPECT_EQ(json_lines(folder + "/metrics.jsonl").size(), 5u);
+  EXPECT_TRUE(fs::exists(folder + "/checkpoints/step-4/stage-3.json"));
+}
+
+// Stage 1 goes for good, on a machine of its own, when it has come to the end. Whether it has saved
+// that, the others cannot know.
+Status run_that_is_left_at_its_end(Recipe recipe, const std::string& folder,
+                                   const std::string& folder_of_1) {
+  const LocalEndpoints endpoints(4);
+  recipe.link.stages = endpoints.peers();
+  create_run_folder(recipe, folder);
+  if (folder_of_1 != folder) create_run_folder(recipe, folder_of_1);
+  link::ZmqContext context;
+  StageGroup group(recipe);
+  return group.run([&](int stage, Assembly& assembly, Trainer& trainer) {
+    int num_offers = 0;  // the first is that of the start
+    const auto open = [&](double seconds) -> Result<StageLinks> {
+      if (stage == 1 && num_offers > 1) throw Lost();
+      auto links =
+          open_links(recipe, stage, limits_of(recipe, assembly), context, {.seconds = seconds});
+      if (stage == 1 && links.is_ok()) {
+        auto& prev = links.value().prev;
+        prev = std::make_unique<link::CutLink>(std::move(prev), [&](const link::Frame& frame) {
+          return frame.header.kind == link::Kind::kOffer && ++num_offers > 1;
+        });
+      }
+      return links;
+    };
+    try {
+      return run_stage(recipe, stage, assembly, trainer,
+                       {.folder = stage == 1 ? folder_of_1 : folder, .open_links = open});
+    } catch (const Lost&) {
+      return Status::ok();
+    }
+  });
+}
+
+TEST(Recovery, AnEndThatNotAllMayHaveSavedIsToldAsAnError) {
+  const SmallRun small;
+  const Recipe recipe = small.recipe({"link.rejoin_seconds=1"});
+  const std::string folder = small.folder() + "/run";
+  const Status apart = run_that_is_left_at_its_end(recipe, folder, small.folder() + "/elsewhere");
+  EXPECT_NE(apart.message().find("start all stages again"), std::string::npos) << apart.to_string();
+  const std::string shared = small.folder() + "/shared";
+  const Status together = run_that_is_left_at_its_end(recipe, shared, shared);
+  EXPECT_TRUE(together.is_ok()) << together.to_string();
+}
+
 TEST(Recovery, AStageWithoutItsDiskGoesOnFromItsNeighboursMemory) {
   const SmallRun small;
   const std::string expected = small.folder() + "/expected", folder = small.folder() + "/run";

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <filesystem>
 #include <thread>
+#include <utility>
 
 #include "base/log.h"
 #include "checkpoint/manifest.h"
@@ -25,8 +26,8 @@ namespace fs = std::filesystem;
 // A stage that fails this often without a step in between will not do better another time.
 constexpr int kMostFailuresInPlace = 20;
 
-// How long a stage that has finished waits for neighbours that broke off while all were leaving:
-// they may need it to finish too.
+// How long a stage waits for neighbours that broke off while all were leaving, everything saved:
+// they may want to hear that they can leave too.
 constexpr double kFinishedPatience = 15;
 
 // How long after a refusal a stage that was let in before tries again.
@@ -67,6 +68,11 @@ class Run {
       if (status.is_ok()) return status;
       if (is_finished_ && !links_.prev && !links_.next) {
         // All that this stage had to do is done and saved, and nobody has come who needs it.
+        if (!why.empty() && !all_have_saved()) {
+          return note(
+              status.in("a neighbour broke off while it saved the last step, which this stage has; "
+                        "start all stages again to finish the run, unless that one has it too"));
+        }
         spdlog::warn("{}; the run had come to its end", status.message());
         return Status::ok();
       }
@@ -139,6 +145,12 @@ class Run {
     const auto steps = saver_.steps();
     return std::find(steps.begin(), steps.end(), static_cast<uint64_t>(finished)) != steps.end();
   }
+  // As far as this folder tells: it has the parts of other stages only when they share it.
+  bool all_have_saved() const {
+    const auto latest = checkpoint::latest_checkpoint(checkpoint_root(recipe_, options_.folder));
+    return latest &&
+           fs::path(*latest).filename() == fmt::format("step-{}", trainer_.finished_steps());
+  }
   // Into the keeper's memory.
   Status mirror();
 
@@ -149,7 +161,7 @@ class Run {
   const RunOptions& options_;
   StageLinks links_;
   bool has_waited_ = false;   // for a neighbour that did not come: not again
-  bool is_finished_ = false;  // at the end, everything saved; others may not be
+  bool is_finished_ = false;  // at the end, and this stage has saved it; others may not
   Saver saver_;
   Progress progress_;
   std::optional<Metrics> metrics_;
@@ -160,13 +172,14 @@ Status Run::connect(bool is_first) {
   if (!options_.open_links) return Status::ok();
   trainer_.disconnect();
   links_ = {};  // the other ends, and endpoints to bind again, are free before new ones are made
-  const double patience = is_first       ? recipe_.link.connect_seconds
-                          : is_finished_ ? std::min(kFinishedPatience, recipe_.link.rejoin_seconds)
-                                         : recipe_.link.rejoin_seconds;
+  double patience = is_first ? recipe_.link.connect_seconds : recipe_.link.rejoin_seconds;
+  if (!is_first && is_finished_ && all_have_saved()) {
+    patience = std::min(kFinishedPatience, patience);
+  }
   const Deadline deadline = in_seconds(patience);
   // At the start what is thrown is for the user to mend; later, a port that is taken for a moment.
-  const auto open = [&](double seconds) -> Result<StageLinks> {
-    if (is_first) return options_.open_links(seconds);
+  auto open = [&, begins = is_first](double seconds) mutable -> Result<StageLinks> {
+    if (std::exchange(begins, false)) return options_.open_links(seconds);
     try {
       return options_.open_links(seconds);
     } catch (const std::exception& error) {
@@ -175,8 +188,12 @@ Status Run::connect(bool is_first) {
   };
   auto links = open(patience);
   // WHY again: at the start a refusal is a wrong key, for the user to correct. Neighbours who were
-  // here before have the right ones: then somebody on the way has altered what came.
-  while (!is_first && !links.is_ok() && links.status().code() != Code::kClosed &&
+  // here before have the right ones: then somebody on the way has altered what came. And one that
+  // was there may go while this stage waits for the other.
+  const auto may_yet_come = [&](Code code) {
+    return code != Code::kClosed && !(is_first && code == Code::kRefused);
+  };
+  while (!links.is_ok() && may_yet_come(links.status().code()) &&
          in_seconds(kKnockAgainSeconds) < deadline) {
     spdlog::warn("{}; trying again", links.status().message());
     std::this_thread::sleep_for(std::chrono::duration<double>(kKnockAgainSeconds));
@@ -207,8 +224,10 @@ Status Run::session(const std::string& why) {
                     return is_unlogged(finished) &&
                            validates_after(finished, trainer_.last_outcome().stop);
                   }};
-  saved.steps.push_back(0);
-  const auto resume = trainer_.greet(saved);
+  // WHY not always: a stage that comes without its checkpoints would take all others back to the
+  // start. A save waits for the one before: who has three knows that all stages have had the first.
+  if (saved.steps.size() < 3) saved.steps.push_back(0);
+  const auto resume = trainer_.greet(saved, options_.stop);
   if (!resume.is_ok()) return resume.status();
   const int64_t from = trainer_.finished_steps();
   saver_.forget_after(from);

@@ -134,43 +134,53 @@ void Trainer::connect(link::Link* prev, link::Link* next) {
                                         .trace = trace_});
 }
 
-Result<pipeline::Resume> Trainer::greet(const Saved& saved) {
-  auto resume = [&]() -> Result<pipeline::Resume> {
-    const Status known = say_hello();
-    if (!known.is_ok()) return known;
-    pipeline::Steps offers = transaction_.offers();
-    offers.insert(offers.end(), saved.steps.begin(), saved.steps.end());
-    if (mirror_) {
-      const Status compared = mirror_->compare();
-      if (!compared.is_ok()) return compared;
-      const pipeline::Steps mirrored = mirror_->steps();
-      offers.insert(offers.end(), mirrored.begin(), mirrored.end());
-    }
-    pipeline::Channel* prev = prev_ ? &*prev_channel_ : nullptr;
-    pipeline::Channel* next = next_ ? &*next_channel_ : nullptr;
-    const auto agreed = pipeline::agree(prev, next, std::move(offers));
-    if (!agreed.is_ok()) return agreed.status();
-    const uint64_t finished = agreed.value();
-    const Status brought = bring_to(finished, saved);
-    if (!brought.is_ok()) return brought;
-    auto resume = pipeline::pass_on(prev, next, finished,
-                                    {.finished = finished,
-                                     .validates = saved.validates && saved.validates(finished),
-                                     .commit = transaction_.commit});
-    if (!resume.is_ok()) return resume;
-    const Status settled =
-        step_->settle(finished, resume.value().commit,
-                      finished > 0 ? lr_factor(static_cast<int64_t>(finished) - 1) : 0);
-    if (!settled.is_ok()) return settled;
-    const Status shared = finished == 0 ? share_bases() : Status::ok();
-    return shared.is_ok() ? resume : shared;
-  }();
+Result<pipeline::Resume> Trainer::greet(const Saved& saved, const std::stop_token& stop) {
+  heed(stop);
+  auto resume = come_together(saved, stop);
+  heed({});
   if (!resume.is_ok()) {
     const Status located = resume.status().in(fmt::format("stage {}", stage_));
     give_up(located);
     return located;
   }
   return resume;
+}
+
+Result<pipeline::Resume> Trainer::come_together(const Saved& saved, const std::stop_token& stop) {
+  const Status known = say_hello(stop);
+  if (!known.is_ok()) return known;
+  pipeline::Steps offers = transaction_.offers();
+  offers.insert(offers.end(), saved.steps.begin(), saved.steps.end());
+  if (mirror_) {
+    const Status compared = mirror_->compare();
+    if (!compared.is_ok()) return compared;
+    const pipeline::Steps mirrored = mirror_->steps();
+    offers.insert(offers.end(), mirrored.begin(), mirrored.end());
+  }
+  pipeline::Channel* prev = prev_ ? &*prev_channel_ : nullptr;
+  pipeline::Channel* next = next_ ? &*next_channel_ : nullptr;
+  const auto agreed = pipeline::agree(prev, next, std::move(offers));
+  if (!agreed.is_ok()) return agreed.status();
+  const uint64_t finished = agreed.value();
+  const Status brought = bring_to(finished, saved);
+  if (!brought.is_ok()) return brought;
+  auto resume = pipeline::pass_on(prev, next, finished,
+                                  {.finished = finished,
+                                   .validates = saved.validates && saved.validates(finished),
+                                   .commit = transaction_.commit});
+  if (!resume.is_ok()) return resume;
+  const Status settled =
+      step_->settle(finished, resume.value().commit,
+                    finished > 0 ? lr_factor(static_cast<int64_t>(finished) - 1) : 0);
+  if (!settled.is_ok()) return settled;
+  const Status shared = finished == 0 ? share_bases() : Status::ok();
+  return shared.is_ok() ? resume : shared;
+}
+
+void Trainer::heed(const std::stop_token& stop) {
+  for (auto* channel : {&prev_channel_, &next_channel_}) {
+    if (*channel) (*channel)->heed(stop);
+  }
 }
 
 Status Trainer::bring_to(uint64_t finished, const Saved& saved) {
@@ -195,7 +205,7 @@ Status Trainer::part() {
       .status();
 }
 
-Status Trainer::say_hello() {
+Status Trainer::say_hello(const std::stop_token& stop) {
   const pipeline::Trace::Scope scope(trace_, {"greeting"}, transaction_.finished);
   const auto hello = [&](int stage) {
     return link::Hello{.mapl_version = kVersion,
@@ -203,14 +213,18 @@ Status Trainer::say_hello() {
                        .stage = static_cast<uint32_t>(stage),
                        .num_stages = static_cast<uint32_t>(recipe_.pipeline.stages)};
   };
-  for (const auto& [link, neighbour] :
-       {std::pair(prev_link_, stage_ - 1), std::pair(next_link_, stage_ + 1)}) {
-    if (link == nullptr) continue;
-    const Status status = link::greet(*link, hello(stage_), hello(neighbour),
-                                      in_seconds(recipe_.link.rejoin_seconds));
-    if (!status.is_ok()) return status.in(fmt::format("greeting stage {}", neighbour));
-  }
-  return Status::ok();
+  const auto greet = [&](link::Link* link, int neighbour, link::Link* other) {
+    if (link == nullptr) return Status::ok();
+    const auto look = [&] {
+      if (stop.stop_requested()) return Status(Code::kClosed, "asked to stop");
+      return other == nullptr ? Status::ok() : other->health();
+    };
+    return link::greet(*link, hello(stage_), hello(neighbour),
+                       in_seconds(recipe_.link.rejoin_seconds), look)
+        .in(fmt::format("greeting stage {}", neighbour));
+  };
+  const Status prev = greet(prev_link_, stage_ - 1, next_link_);
+  return prev.is_ok() ? greet(next_link_, stage_ + 1, prev_link_) : prev;
 }
 
 // WHY: two machines can compute a start that differs in a bit; the owner's is the one that counts.

@@ -37,8 +37,9 @@ class Trainer {
 
   // Checks with both neighbours that they run the same thing, and agrees with all stages on the
   // step to go on from. From the start, both ends of each boundary take the sender's basis.
+  //   stop     ends its waits when asked (kClosed)
   //   returns  where this stage now stands
-  Result<pipeline::Resume> greet(const Saved& saved = {});
+  Result<pipeline::Resume> greet(const Saved& saved = {}, const std::stop_token& stop = {});
   // At the end of a run: returns when all stages have come to theirs.
   Status part();
 
@@ -81,7 +82,10 @@ class Trainer {
   math::Optimizer& optimizer() { return optimizer_; }
 
  private:
-  Status say_hello();
+  // While these come together, and in no step, a request to stop ends what waits.
+  Result<pipeline::Resume> come_together(const Saved& saved, const std::stop_token& stop);
+  Status say_hello(const std::stop_token& stop);
+  void heed(const std::stop_token& stop);
   Status bring_to(uint64_t finished, const Saved& saved);
   Status share_bases();
   int64_t largest_sync();  // bytes that the stage's sender may announce at the end of a step

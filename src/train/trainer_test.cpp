@@ -52,6 +52,32 @@ TEST(Trainer, NeighboursWithAnotherRecipeAreRefused) {
   EXPECT_EQ(heard.code(), Code::kRefused) << heard.to_string();
 }
 
+// A neighbour that is there and waits for others in its turn: that may take link.rejoin_seconds.
+TEST(Trainer, ComingTogetherEndsWhenAskedTo) {
+  const SmallRun small;
+  const Recipe recipe = small.recipe({"pipeline.stages=2"});
+  std::vector<std::unique_ptr<Assembly>> assemblies;
+  for (const int k : {0, 1}) assemblies.push_back(std::make_unique<Assembly>(recipe, k));
+  auto links = make_inproc_links(recipe, assemblies);
+  Trainer first(recipe, 0, *assemblies[0]);
+  first.connect(nullptr, links[0].next.get());
+  std::stop_source stop;
+  stop.request_stop();
+  EXPECT_EQ(first.greet({}, stop.get_token()).status().code(), Code::kClosed);
+}
+
+TEST(Trainer, ComingTogetherEndsWhenTheOtherNeighbourGoes) {
+  const SmallRun small;
+  const Recipe recipe = small.recipe({"pipeline.stages=3"});
+  std::vector<std::unique_ptr<Assembly>> assemblies;
+  for (const int k : {0, 1, 2}) assemblies.push_back(std::make_unique<Assembly>(recipe, k));
+  auto links = make_inproc_links(recipe, assemblies);
+  Trainer middle(recipe, 1, *assemblies[1]);
+  middle.connect(links[1].prev.get(), links[1].next.get());
+  links[2].prev.reset();
+  EXPECT_EQ(middle.greet().status().code(), Code::kPeerLost);
+}
+
 // Of a file that somebody made: numbers that are not there are not read.
 TEST(Trainer, ACheckpointWithTooFewNumbersIsRefused) {
   const SmallRun small;
