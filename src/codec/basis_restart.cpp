@@ -33,7 +33,8 @@ at::Tensor BasisRestart::directions(int64_t rank) const {
 
 void BasisRestart::commit(uint64_t step) {
   if (step_moment_DD_.defined()) moment_DD_.add_(step_moment_DD_);
-  if (is_due(steps_, step)) {
+  // WHY beyond the step too: a boundary that begins after it would gather to no end.
+  if (steps_ > 0 && static_cast<int64_t>(step) + 1 >= steps_) {
     is_done_.fill_(1);
     moment_DD_.zero_();
   }

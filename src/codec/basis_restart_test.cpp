@@ -52,6 +52,37 @@ TEST(BasisRestart, HappensOnce) {
   EXPECT_EQ(find(pair.sender.state(), "sender.restarted").item<int64_t>(), 1);
 }
 
+// As a boundary that a resumed run has for the first time.
+TEST(BasisRestart, ABoundaryThatBeginsAfterTheStepDoesNotGatherForEver) {
+  Pair pair(restarting("frozen"));
+  const at::Tensor start = pair.sender.basis().clone();
+  for (uint64_t step : {5U, 6U}) {
+    pair.cross(some_x(), some_ids());
+    pair.commit(step);
+    EXPECT_EQ(find(pair.sender.state(), "sender.restarted").item<int64_t>(), 1);
+    EXPECT_EQ(find(pair.sender.state(), "sender.residual_moment").abs().max().item<float>(), 0);
+  }
+  EXPECT_TRUE(torch::equal(pair.sender.basis(), start));
+}
+
+// A mean is of columns: those of the basis that is gone say nothing of the new one's.
+TEST(BasisRestart, TheMeanStartsAgainWithTheBasis) {
+  Options codec = restarting("frozen");
+  codec.subtract_mean = true;
+  Pair pair(codec);
+  const auto mean = [&] { return find(pair.sender.state(), "sender.mean").clone(); };
+  const at::Tensor x = some_x() + torch::linspace(-3, 3, kHidden);
+  for (uint64_t step = 0; step < 3; ++step) {
+    pair.cross(x, some_ids(), {.step = step});
+    pair.commit(step);
+    const at::Tensor expected =
+        step == 1 ? torch::zeros({4}) : x.mm(pair.sender.basis().detach()).mean(0);
+    EXPECT_TRUE(torch::allclose(mean(), expected, 0, 1e-5)) << step;
+    EXPECT_TRUE(torch::equal(mean(), find(pair.receiver.state(), "receiver.mean"))) << step;
+    EXPECT_EQ(pair.sender.state_hash(), pair.receiver.state_hash()) << step;
+  }
+}
+
 TEST(BasisRestart, WhatWasGatheredIsSaved) {
   Pair pair(restarting("stiefel"));
   pair.cross(some_x(), some_ids());

@@ -112,12 +112,14 @@ Status SenderEnd::read_sync(ByteSpan bytes, uint64_t step) {
 
 Bytes SenderEnd::sync(uint64_t step) {
   impl_->step = step;
-  if (BasisRestart::is_due(impl_->restart_steps, step) && impl_->restart.gathers()) {
+  const bool restarts =
+      BasisRestart::is_due(impl_->restart_steps, step) && impl_->restart.gathers();
+  if (restarts) {
     const at::NoGradGuard no_grad;
     impl_->basis().copy_(impl_->restart.directions(width()));
   }
   Bytes bytes = impl_->update_bytes(step) > 0 ? to_bytes(impl_->basis()) : Bytes();
-  if (impl_->mean) bytes = End::joined(std::move(bytes), impl_->mean->announce());
+  if (impl_->mean) bytes = End::joined(std::move(bytes), impl_->mean->announce(restarts));
   return End::joined(std::move(bytes), impl_->activation->announce(step));
 }
 int64_t SenderEnd::sync_bytes(uint64_t step) const { return impl_->forward_bytes(step); }
@@ -153,8 +155,9 @@ math::NamedTensors SenderEnd::state() {
 }
 
 double SenderEnd::energy_kept() {
-  if (!impl_->basis().defined()) return 1.0;
-  const double kept = impl_->energy_kept.value_or(std::numeric_limits<double>::quiet_NaN());
+  constexpr double kNotKnown = std::numeric_limits<double>::quiet_NaN();
+  if (!impl_->basis().defined()) return impl_->is_identity ? 1.0 : kNotKnown;
+  const double kept = impl_->energy_kept.value_or(kNotKnown);
   impl_->energy_kept.reset();
   return kept;
 }

@@ -91,7 +91,7 @@ class SenderEnd {
 
   // |(x - a) A|^2 / |x - a|^2 of the first micro-batch projected since the last call: a pass over
   // all of them at full width would cost more than it tells. 1 for identity, and for x = a; NaN
-  // when nothing was projected.
+  // when nothing was projected, and for bottleneck, which has no basis to measure by.
   double energy_kept();
   double orthogonality_error() const;  // max |A^T A - I|; 0 for identity
 

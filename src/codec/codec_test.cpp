@@ -165,6 +165,12 @@ TEST(Ends, EnergyOfWhatLiesInTheSubspaceIsOne) {
   EXPECT_EQ(identity.sender.energy_kept(), 1.0);
 }
 
+TEST(Ends, ABottleneckDoesNotClaimToKeepAnyEnergy) {
+  Pair pair({.projector = "bottleneck", .rank = 4, .anchor = "none"});
+  pair.sender.project(some_x(), some_ids());
+  EXPECT_TRUE(std::isnan(pair.sender.energy_kept()));
+}
+
 TEST(Ends, ValuesThatAreNotFiniteDoNotLeave) {
   Pair pair(kStiefel);
   EXPECT_THROW(pair.sender.pack(torch::full({1, 4}, NAN), {}), RunError);

@@ -40,6 +40,7 @@ struct End {
                                   .device = options.device})),
         prefix(fmt::format("boundary.{}.", options.boundary)),
         side(side),
+        is_identity(options.codec.projector == "identity"),
         restart_steps(options.codec.basis_restart),
         interval(options.codec.basis_interval),
         one_sided(options.codec.basis_gradient == "sender"),
@@ -191,6 +192,7 @@ struct End {
   std::unique_ptr<Projector> projector;
   std::string prefix;
   std::string side;
+  bool is_identity;
   int64_t restart_steps;
   int64_t interval;
   bool one_sided;

@@ -16,8 +16,9 @@ void Mean::gather(const at::Tensor& z_NR) {
   num_rows_ += z_NR.size(0);
 }
 
-Bytes Mean::announce() {
-  const at::Tensor next_R = num_rows_ > 0 ? sum_R_ / num_rows_ : mean_R_;
+Bytes Mean::announce(bool starts_again) {
+  at::Tensor next_R = num_rows_ > 0 ? sum_R_ / num_rows_ : mean_R_;
+  if (starts_again) next_R = torch::zeros_like(mean_R_);
   announced_R_ = next_R.to(at::kCPU, at::kFloat).contiguous();
   const auto* begin = static_cast<const std::byte*>(announced_R_.data_ptr());
   return {begin, begin + announced_R_.nbytes()};

@@ -24,7 +24,9 @@ class Mean {
   // At the packing end: rows of the step under way.
   void gather(const at::Tensor& z_NR);
   // At the step's end, for the other: the mean of what was gathered. R float32.
-  Bytes announce();
+  //   starts_again  zero in its place. WHY: the next step's columns are those of another basis, and
+  //                 of the mean before the projection only its part in the old one is known.
+  Bytes announce(bool starts_again);
   int64_t announced_bytes() const { return mean_R_.numel() * static_cast<int64_t>(sizeof(float)); }
   Status read_announced(ByteSpan bytes);  // kCorrupt on a wrong length or what is not finite
   void commit();                          // the mean announced is in place

@@ -42,6 +42,10 @@ PackingOptions packing_options(const Options& options, int64_t columns) {
           .rvq_decay = options.rvq_decay};
 }
 
+bool has_codebooks(const Options& options) {
+  return options.activation == "rvq" || options.gradient == "rvq";
+}
+
 void validate(const Options& options, int64_t hidden_size) {
   require_known("projector", options.projector, projector_names());
   require_known("anchor", options.anchor, anchor_names());
@@ -50,7 +54,10 @@ void validate(const Options& options, int64_t hidden_size) {
   require_known("anchor_sharing", options.anchor_sharing, {"end", "stage"});
   require_known("activation", options.activation, packing_names());
   require_known("gradient", options.gradient, packing_names());
-  const bool anchor_takes_rank = options.anchor == "factorized" && options.anchor_rank == 0;
+  // Tables of n-grams without a rank of their own have that of the anchors.
+  const bool ngrams_ask = options.ngram >= 2 && options.ngram_rank == 0;
+  const bool anchor_takes_rank =
+      options.anchor_rank == 0 && (options.anchor == "factorized" || ngrams_ask);
   if (options.projector != "identity" || anchor_takes_rank) {
     require_rank("rank", options.rank, hidden_size);
   }
@@ -73,6 +80,13 @@ void validate(const Options& options, int64_t hidden_size) {
     throw UserError(fmt::format(
         "boundary.basis_restart is {}; projector \"{}\" has no basis to start again (0 = off)",
         options.basis_restart, options.projector));
+  }
+  if (has_codebooks(options) && options.basis_restart != 0 &&
+      options.basis_restart >= options.rvq_warmup_steps) {
+    throw UserError(fmt::format(
+        "boundary.basis_restart is {} and boundary.rvq_warmup_steps is {}: codebooks would be of a "
+        "basis that is gone; let the basis start again before the warm-up is over",
+        options.basis_restart, options.rvq_warmup_steps));
   }
   if (options.first_anchor == "embedding" &&
       (options.anchor == "none" || options.anchor_sharing == "stage" ||

@@ -41,8 +41,12 @@ struct Options {
   double rvq_decay = 0.9;            // of the moving averages that codebooks follow
 };
 
+// Whether a leg sends codes of codebooks, once its warm-up is over.
+bool has_codebooks(const Options& options);
+
 // ERRORS  UserError that names the key: unknown projector, anchor, sharing or packing; rank outside
-//         1..hidden_size; what the packings say of their own keys.
+//         1..hidden_size; a basis that starts again under codebooks; what the packings say of their
+//         own keys.
 void validate(const Options& options, int64_t hidden_size);
 
 // What the packings need to know of it.

@@ -55,6 +55,24 @@ TEST(Validate, VariantsNeedWhatTheyVary) {
       "");
 }
 
+// Codebooks that were fitted under the basis of before would decode under the new one.
+TEST(Validate, ABasisStartsAgainBeforeThereAreCodebooks) {
+  Options options{.rank = 4, .basis_restart = 40, .rvq_group_size = 2, .rvq_warmup_steps = 40};
+  EXPECT_EQ(refusal(options), "");  // not in use
+  for (std::string Options::*leg : {&Options::activation, &Options::gradient}) {
+    Options codes = options;
+    codes.*leg = "rvq";
+    EXPECT_EQ(refusal(codes),
+              "boundary.basis_restart is 40 and boundary.rvq_warmup_steps is 40: codebooks would "
+              "be of a basis that is gone; let the basis start again before the warm-up is over");
+    codes.rvq_warmup_steps = 41;
+    EXPECT_EQ(refusal(codes), "");
+    codes.rvq_warmup_steps = 1;
+    codes.basis_restart = 0;
+    EXPECT_EQ(refusal(codes), "");
+  }
+}
+
 TEST(Validate, AsksThePackingOfEachLeg) {
   const auto starts = [](const Options& options, const std::string& start) {
     EXPECT_EQ(refusal(options).substr(0, start.size()), start);
@@ -90,6 +108,17 @@ TEST(Validate, ASubspaceNeedsTheFixedAnchor) {
 TEST(Validate, IdentityNeedsNoRank) {
   EXPECT_EQ(refusal({.projector = "identity", .rank = 99, .anchor = "none"}), "");
   EXPECT_NE(refusal({.projector = "identity", .rank = 99, .anchor = "factorized"}), "");
+  EXPECT_EQ(refusal({.projector = "identity", .rank = 99, .anchor_rank = 4}), "");
+}
+
+TEST(Validate, TablesOfNgramsNeedARankThatFits) {
+  const Options ngrams{.projector = "identity", .rank = 99, .anchor = "none", .ngram = 2};
+  EXPECT_EQ(refusal(ngrams), "boundary.rank is 99; it must be in 1..16 (model.hidden_size)");
+  for (int64_t Options::*rank : {&Options::rank, &Options::anchor_rank, &Options::ngram_rank}) {
+    Options fits = ngrams;
+    fits.*rank = 4;
+    EXPECT_EQ(refusal(fits), "");
+  }
 }
 
 }  // namespace

@@ -61,8 +61,10 @@ at::Tensor new_rows(int64_t rows, int64_t columns) {
 }
 
 void refuse_values(const MessageKey& key, const char* what) {
-  throw RunError({Code::kCorrupt, fmt::format("boundary {}, step {}, micro-batch {}: {}",
-                                              key.boundary, key.step, key.micro_batch, what)});
+  throw RunError({Code::kCorrupt,
+                  fmt::format("boundary {}, step {}, micro-batch {}: {}; lower the learning rates "
+                              "or set training.max_norm",
+                              key.boundary, key.step, key.micro_batch, what)});
 }
 
 Status check_length(ByteSpan bytes, int64_t expected_bytes) {

@@ -79,6 +79,22 @@ TEST(PackingRvq, BeginsAsBf16AndSwitchesAtAStepThatBothEndsKnow) {
   EXPECT_EQ(leg.unpacks->packed_bytes(200, kColumns), 200 * 6 / 2 + 2 + 2 * 12);
 }
 
+// The shape of llama-150m at 4 windows of 256 tokens; longer messages make it less.
+TEST(PackingRvq, WhatKeepsCodebooksFreshIsTwoPercentOfWhatCrossesAtMost) {
+  constexpr int64_t kRows = 4 * 256, kRank = 256;
+  const auto bytes = [&](int64_t slice_entries) {
+    const auto leg = make_packing("rvq", {.columns = kRank, .rvq_slice_entries = slice_entries});
+    EXPECT_EQ(leg->announced_bytes(99), 2 * 3 * kRank * 256);  // once
+    leg->shared()[0].fill_(1);                                 // there are codebooks
+    return leg->packed_bytes(kRows, kRank);
+  };
+  const int64_t slice = bytes(2) - bytes(1);
+  const int64_t activations = bytes(1) - slice;
+  EXPECT_EQ(slice, 2 + 2 * 3 * kRank);
+  EXPECT_EQ(activations, 4 + 97 * kRows);
+  EXPECT_LE(100 * slice, 2 * activations);
+}
+
 TEST(PackingRvq, UsageTellsHowManyEntriesAreChosen) {
   Pipe leg;
   EXPECT_TRUE(std::isnan(leg.packs->codebook_usage()));

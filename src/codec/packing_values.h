@@ -35,7 +35,7 @@ at::Tensor host_rows(const at::Tensor& x_NR);
 // [rows, columns] float32 on the host, not initialised.
 at::Tensor new_rows(int64_t rows, int64_t columns);
 
-// Throws RunError (kCorrupt): "boundary 2, step 7, micro-batch 1: <what>".
+// Throws RunError (kCorrupt): "boundary 2, step 7, micro-batch 1: <what>; <what to do>".
 [[noreturn]] void refuse_values(const MessageKey& key, const char* what);
 
 Status check_length(ByteSpan bytes, int64_t expected_bytes);
