@@ -4,12 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 #include <limits>
-#include <map>
 #include <set>
 
-#include "base/status.h"
 #include "report/comparison.h"
 #include "report/run_folder.h"
 #include "report/svg.h"
@@ -152,39 +149,20 @@ std::string figures(const std::vector<std::string>& names, const std::vector<Run
   return table(rows);
 }
 
-// "section.key" -> value, as text. A recipe of a Run is complete and prints a key on each line.
-std::map<std::string, std::string> recipe_of(const std::string& folder) {
-  std::ifstream file(folder + "/recipe.toml");
-  if (!file) throw UserError(folder + "/recipe.toml is not there or cannot be read");
-  std::map<std::string, std::string> keys;
-  std::string section;
-  for (std::string line; std::getline(file, line);) {
-    const size_t equals = line.find(" = ");
-    if (line.starts_with('[') && line.ends_with(']')) {
-      section = line.substr(1, line.size() - 2);
-    } else if (equals != std::string::npos) {
-      keys[section + "." + line.substr(0, equals)] = line.substr(equals + 3);
-    }
-  }
-  return keys;
-}
-
 std::string recipe_differences(const std::vector<std::string>& names,
                                const std::vector<RunFigures>& runs) {
-  std::vector<std::map<std::string, std::string>> recipes;
   std::set<std::string> keys;
   for (const RunFigures& run : runs) {
-    recipes.push_back(recipe_of(run.folder));
-    for (const auto& [key, value] : recipes.back()) keys.insert(key);
+    for (const auto& [key, value] : run.recipe) keys.insert(key);
   }
   std::vector<std::vector<std::string>> rows = {{"key"}};
   rows[0].insert(rows[0].end(), names.begin(), names.end());
   for (const std::string& key : keys) {
     std::vector<std::string> row = {key};
     std::set<std::string> values;
-    for (const auto& recipe : recipes) {
-      const auto found = recipe.find(key);
-      row.push_back(found == recipe.end() ? "" : found->second);
+    for (const RunFigures& run : runs) {
+      const auto found = run.recipe.find(key);
+      row.push_back(found == run.recipe.end() ? "" : found->second);
       values.insert(row.back());
     }
     if (values.size() > 1) rows.push_back(std::move(row));

@@ -24,6 +24,23 @@ Json read_json(const std::string& path) {
   return Json::parse(file);
 }
 
+// A recipe of a Run is complete and prints a key on each line.
+std::map<std::string, std::string> read_recipe(const std::string& path) {
+  std::ifstream file(path);
+  if (!file) throw UserError(path + " is not there or cannot be read");
+  std::map<std::string, std::string> keys;
+  std::string section;
+  for (std::string line; std::getline(file, line);) {
+    const size_t equals = line.find(" = ");
+    if (line.starts_with('[') && line.ends_with(']')) {
+      section = line.substr(1, line.size() - 2);
+    } else if (equals != std::string::npos) {
+      keys[section + "." + line.substr(0, equals)] = line.substr(equals + 3);
+    }
+  }
+  return keys;
+}
+
 double median(std::vector<double> values) {
   if (values.empty()) return std::numeric_limits<double>::quiet_NaN();
   const auto middle = values.begin() + static_cast<int64_t>(values.size() / 2);
@@ -101,7 +118,15 @@ RunFigures read_run(const std::string& folder) try {
     traces->resize(static_cast<size_t>(std::max(boundaries, 0)));
   }
   run.stage_times.resize(rss.size());
-  for (const Json& bytes : rss) run.peak_rss_bytes += bytes.get<int64_t>();
+  run.recipe = read_recipe(folder + "/recipe.toml");
+  // Threads of one process, and each has told of all of it.
+  const auto link = run.recipe.find("link.kind");
+  const bool is_one_process = link != run.recipe.end() && link->second == "\"inproc\"";
+  for (const Json& bytes : rss) {
+    const auto stage = bytes.get<int64_t>();
+    run.peak_rss_bytes =
+        is_one_process ? std::max(run.peak_rss_bytes, stage) : run.peak_rss_bytes + stage;
+  }
   run.parameters = summary.at("parameters").get<int64_t>();
   run.validation_loss = summary.at("validation_loss").get<double>();
   run.tokens = summary.at("tokens").get<int64_t>();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,7 @@ struct StageTime {
 
 struct RunFigures {
   std::string folder;
+  std::map<std::string, std::string> recipe;  // "section.key" -> value, as text
   double validation_loss = 0;
   int64_t tokens = 0;
   // Per token and boundary; a leg's share of headers and synchronisation is in the total only.
@@ -35,7 +37,7 @@ struct RunFigures {
   double orthogonality_error = 0;  // the largest of the run
   double energy_kept = 0;          // of the last step, mean over boundaries; NaN without boundaries
   double step_seconds = 0;         // median
-  int64_t peak_rss_bytes = 0;      // sum over stages
+  int64_t peak_rss_bytes = 0;      // sum over processes
   int64_t parameters = 0;          // trained numbers, those at the boundaries included
   std::vector<Point> points;
   // [boundary][point], NaN where not known (docs/run_folder.md).
@@ -52,7 +54,8 @@ struct RunFigures {
 // True when the folder holds a run that came to its end.
 bool is_finished(const std::string& folder);
 
-// ERRORS  UserError when there is no summary or metrics, or when they are not what a run writes.
+// ERRORS  UserError when there is no summary, recipe or metrics, or when they are not what a run
+//         writes.
 RunFigures read_run(const std::string& folder);
 
 // Mean loss of the last `window` points at each point; fewer at the start.

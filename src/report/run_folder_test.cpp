@@ -22,6 +22,7 @@ TEST(RunFolder, FiguresAreThoseOfTheRun) {
   EXPECT_EQ(run.step_seconds, 1);
   EXPECT_EQ(run.peak_rss_bytes, 6000000);
   EXPECT_EQ(run.parameters, 1500000);
+  EXPECT_EQ(run.recipe.at("training.steps"), "3");
   ASSERT_EQ(run.points.size(), 3u);
   EXPECT_EQ(run.points[1].tokens, 200);
   EXPECT_EQ(run.points[1].seconds, 2);
@@ -38,6 +39,12 @@ TEST(RunFolder, FiguresAreThoseOfTheRun) {
   EXPECT_DOUBLE_EQ(run.stage_times[2].compute_seconds, 1.5);
   EXPECT_DOUBLE_EQ(run.stage_times[2].sending_seconds, 0.375);
   EXPECT_DOUBLE_EQ(run.stage_times[2].waiting_seconds, 0.75);
+}
+
+// Each of them tells of the whole process.
+TEST(RunFolder, StagesThatAreThreadsShareTheirMemory) {
+  const RunForTest threads({5, 4}, 2.5, /*log_freq=*/1, "inproc");
+  EXPECT_EQ(read_run(threads.folder()).peak_rss_bytes, 3000000);
 }
 
 TEST(RunFolder, TimesAndBytesCountStepsThatHaveNoLine) {

@@ -13,8 +13,9 @@ namespace mapl::report {
 class RunForTest {
  public:
   // Losses of its steps, a second each; two boundaries, 100 tokens a step. A line for every
-  // `log_freq`-th step.
-  RunForTest(const std::vector<double>& losses, double validation_loss, size_t log_freq = 1) {
+  // `log_freq`-th step. `link` is a kind.
+  RunForTest(const std::vector<double>& losses, double validation_loss, size_t log_freq = 1,
+             const std::string& link = "zmq") {
     std::string pattern = (std::filesystem::temp_directory_path() / "mapl-test-XXXXXX").string();
     folder_ = mkdtemp(pattern.data());
     std::ofstream metrics(folder_ + "/metrics.jsonl");
@@ -47,7 +48,8 @@ class RunForTest {
     summary["peak_rss_bytes"] = {1000000, 2000000, 3000000};
     std::ofstream(folder_ + "/summary.json") << summary.dump();
     std::ofstream(folder_ + "/recipe.toml")
-        << "[training]\nsteps = " << losses.size() << "\n\n[boundary]\nmethod = \"mapl\"\n";
+        << "[training]\nsteps = " << losses.size() << "\n\n[boundary]\nmethod = \"mapl\"\n"
+        << "\n[link]\nkind = \"" << link << "\"\n";
   }
   ~RunForTest() { std::filesystem::remove_all(folder_); }
   RunForTest(const RunForTest&) = delete;

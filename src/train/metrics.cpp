@@ -49,7 +49,7 @@ void add_stages(Json& line, const std::vector<pipeline::StageReport>& reports) {
     line[fmt::format("grad_norm_stage_{}", k)] = std::sqrt(reports[k].squared_norm);
   }
   for (size_t b = 0; b + 1 < reports.size(); ++b) {
-    line[fmt::format("energy_kept_{}", b)] = reports[b].energy_kept;
+    add_known(line, fmt::format("energy_kept_{}", b), reports[b].energy_kept);
     add_known(line, fmt::format("activation_usage_{}", b), reports[b].activation_usage);
     add_known(line, fmt::format("gradient_usage_{}", b), reports[b + 1].gradient_usage);
     add_known(line, fmt::format("activation_error_{}", b), reports[b].activation_error);

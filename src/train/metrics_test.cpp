@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 
 #include <csignal>
+#include <limits>
 
 #include "train/small_run_for_test.h"
 
@@ -37,6 +38,19 @@ TEST(Metrics, LinesAreDifferencesAndTotalsAreSums) {
   EXPECT_DOUBLE_EQ(lines[0]["bubble_fraction"], 0.5);
   EXPECT_DOUBLE_EQ(metrics.bytes_per_token(), 1200.0 / (3 * 128));
   EXPECT_DOUBLE_EQ(metrics.tokens_per_second(), 128.0);
+}
+
+TEST(Metrics, WhatIsNotKnownIsLeftOut) {
+  const SmallRun small;
+  const Recipe recipe = small.recipe();
+  Metrics metrics(recipe, small.folder());
+  auto outcome = outcome_with(100);
+  outcome.reports[1].energy_kept = std::numeric_limits<double>::quiet_NaN();
+  metrics.log({.step = 1, .seconds = 0.5, .lr_factor = 1}, outcome);
+  const auto lines = json_lines(small.folder() + "/metrics.jsonl");
+  ASSERT_EQ(lines.size(), 1u);
+  EXPECT_EQ(lines[0]["energy_kept_0"], 1);
+  EXPECT_FALSE(lines[0].contains("energy_kept_1"));
 }
 
 // A line that is lost would let a checkpoint hold a step that no line tells of.
