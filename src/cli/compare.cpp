@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <set>
 
 #include "base/log.h"
 #include "checkpoint/manifest.h"
@@ -125,14 +126,27 @@ bool run_all(const std::vector<Task>& tasks, const Options& options, std::stop_t
   return run_batch();
 }
 
-int compare(const Options& options, std::stop_token stop) {
+std::vector<train::ArmSpec> arms_of(const Options& options) {
   for (const std::string& text : options.recipe.overrides) {
     if (text.starts_with("boundary.method=")) {
       throw UserError("--set " + text + ": which methods are compared is for --methods to say");
     }
   }
   std::vector<train::ArmSpec> arms;
-  for (const std::string& text : options.methods) arms.push_back(train::parse_arm(text));
+  std::set<std::string> names;
+  for (const std::string& text : options.methods) {
+    arms.push_back(train::parse_arm(text));
+    // Two runs would be in one folder.
+    if (!names.insert(text).second) {
+      throw UserError(fmt::format(
+          "--methods has \"{}\" twice: give it once, and --seeds for more runs of it", text));
+    }
+  }
+  return arms;
+}
+
+int compare(const Options& options, std::stop_token stop) {
+  const std::vector<train::ArmSpec> arms = arms_of(options);
   std::vector<Task> tasks;
   const train::Recipe base = train::load_recipe(options.recipe.path, options.recipe.overrides);
   for (const train::ArmSpec& arm : arms) {
@@ -142,7 +156,7 @@ int compare(const Options& options, std::stop_token stop) {
       if (!unfair.empty()) {
         throw UserError(
             fmt::format("{} does not train the same model on the same tokens as the "
-                        "recipe:\n{}",
+                        "recipe:\n{}give it with --set, for all arms",
                         arm.name, unfair));
       }
     }

@@ -100,11 +100,22 @@ TEST(Compare, RefusesWhatCannotBeCompared) {
   const train::SmallRun small;
   for (const char* methods :
        {"uncompressed,mapl+training.steps=9", "mapl,mapl+model.vocab_size=98", "uncompresed",
-        "mapl+rank=17", "rank=4", "mapl --set boundary.method=ssn"}) {
+        "mapl+rank=17", "rank=4", "mapl --set boundary.method=ssn", "mapl,frozen,mapl"}) {
     const Ran ran = run_mapl(compare(small, std::string("--methods ") + methods));
     EXPECT_EQ(ran.exit_code, 2) << methods << ": " << ran.output;
     EXPECT_FALSE(std::filesystem::exists(small.folder() + "/out")) << methods;
   }
+}
+
+TEST(Compare, SaysWhatToDoAboutWhatItRefuses) {
+  const train::SmallRun small;
+  const Ran unfair = run_mapl(compare(small, "--methods mapl+training.steps=9"));
+  EXPECT_NE(unfair.output.find("training.steps: 6 -> 9\ngive it with --set, for all arms"),
+            std::string::npos)
+      << unfair.output;
+  const Ran twice = run_mapl(compare(small, "--methods mapl,mapl"));
+  EXPECT_NE(twice.output.find("\"mapl\" twice: give it once, and --seeds"), std::string::npos)
+      << twice.output;
 }
 
 }  // namespace

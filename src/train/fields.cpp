@@ -196,7 +196,7 @@ std::vector<Field> boundary_fields(Recipe& recipe) {
        {.least = 1, .most = 65536}},
       {"rvq_warmup_steps",
        &b.rvq_warmup_steps,
-       "rvq: steps in bf16 before codebooks are fitted",
+       "rvq: steps in bf16 before codebooks are fitted; below training.steps, above basis_restart",
        {.least = 1}},
       {"rvq_decay",
        &b.rvq_decay,
@@ -266,7 +266,7 @@ std::vector<Field> checkpoint_fields(Recipe& recipe) {
       {"mirror_interval", &c.mirror_interval, "steps between copies to a neighbour; 0 = none"},
       {"keep_latest_k",
        &c.keep_latest_k,
-       "checkpoints to keep, at least 2; 0 = all",
+       "older checkpoints to keep beside the latest, at least 2; 0 = all",
        {.shared = kLocal}},
       {"folder", &c.folder, "inside the Run folder, unless absolute", {.shared = kLocal}},
   };

@@ -52,6 +52,13 @@ codec::Options method(const std::string& name, codec::Options base) {
     base.reparametrised = (method.more & kReparametrised) != 0;
     base.subtract_mean = (method.more & kWithMeanOff) != 0;
     base.hadamard = (method.more & kTurned) != 0;
+    if (base.anchor != "factorized") {
+      // WHY: a recipe's file may give these to MAPL. Left in place they would make of another
+      // method MAPL's control, or have it refused.
+      base.ngram = 0;
+      base.first_anchor = "own";
+      base.basis_restart = 0;
+    }
     return base;
   }
   throw UserError(fmt::format("boundary.method = \"{}\" is unknown: use one of {}", name,

@@ -46,6 +46,19 @@ TEST(Methods, FewBitsComeWithWhatTheyNeed) {
   EXPECT_FALSE(plain.hadamard);
 }
 
+// Or a control would be trained under the name of a method, or the method refused.
+TEST(Methods, OnlyThoseWithMaplsAnchorsKeepWhatAFileGivesMapl) {
+  const codec::Options file{.rank = 8, .basis_restart = 5, .first_anchor = "embedding", .ngram = 2};
+  for (const std::string& name : method_names()) {
+    const codec::Options options = method(name, file);
+    const bool keeps = options.anchor == "factorized";
+    EXPECT_EQ(options.ngram, keeps ? 2 : 0) << name;
+    EXPECT_EQ(options.first_anchor, keeps ? "embedding" : "own") << name;
+    EXPECT_EQ(options.basis_restart, keeps ? 5 : 0) << name;
+    EXPECT_NO_THROW(codec::validate(options, 64)) << name;
+  }
+}
+
 TEST(Methods, ListThemselvesWhenTheNameIsUnknown) {
   try {
     method("quantized", {});

@@ -97,6 +97,13 @@ TEST(Recipe, LetsAnOverriddenMethodWinOverTheKeysOfTheFile) {
   EXPECT_EQ(recipe.model.hidden_size, 256);
 }
 
+TEST(Recipe, GivesAMethodWithoutTablesNoneUnlessAsked) {
+  const std::string file = "[boundary]\nngram = 2\nfirst_anchor = \"embedding\"";
+  EXPECT_EQ(parse(file, {"boundary.method=uncompressed"}).boundary.ngram, 0);
+  EXPECT_EQ(parse(file, {"boundary.method=uncompressed", "boundary.ngram=3"}).boundary.ngram, 3);
+  EXPECT_EQ(parse("[boundary]\nngram = 2\nmethod = \"uncompressed\"").boundary.ngram, 2);
+}
+
 TEST(Recipe, TakesOverridesAsTomlOrBareWords) {
   const Recipe recipe =
       parse("[training]\nsteps = 7",

@@ -5,6 +5,7 @@
 
 #include <map>
 
+#include "base/status.h"
 #include "train/batches.h"
 #include "train/compute.h"
 #include "train/reference_model.h"
@@ -91,6 +92,12 @@ void compare(const std::string& what, const std::vector<double>& reference,
 }  // namespace
 
 Verification verify(const Recipe& recipe, int64_t steps) {
+  if (codec::has_codebooks(recipe.boundary) && recipe.boundary.rvq_warmup_steps >= steps) {
+    throw UserError(fmt::format(
+        "boundary.rvq_warmup_steps = {} is not over within the {} steps to be compared, and no "
+        "code would be: make it smaller with --set, or compare more --steps",
+        recipe.boundary.rvq_warmup_steps, steps));
+  }
   const Trained reference = train_by_reference(recipe, steps);
   const Trained staged = train_in_stages(recipe, steps);
   Verification result{.losses = staged.losses, .steps = steps, .unsplit = is_lossless(recipe)};

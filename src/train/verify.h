@@ -25,7 +25,8 @@ struct Verification {
 
 // Steps 0 .. steps - 1 of the recipe. Compared: loss and gradient norm of each step; after the last
 // step every gradient, weight, basis and anchor, by name.
-//   ERRORS  UserError about recipe or data; RunError when a stage fails.
+//   ERRORS  UserError about recipe or data, and when codes would cross in none of the steps;
+//           RunError when a stage fails.
 Verification verify(const Recipe& recipe, int64_t steps);
 
 }  // namespace mapl::train

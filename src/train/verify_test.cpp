@@ -3,6 +3,7 @@
 #include <ATen/Context.h>
 #include <gtest/gtest.h>
 
+#include "base/status.h"
 #include "link/c10d.h"
 #include "train/small_run_for_test.h"
 
@@ -82,6 +83,8 @@ TEST(Verify, SharedAnchorsTiedHeadsUnequalStagesAndDeepWarmUpToo) {
   expect_equal(run, {"boundary.basis_interval=2", "training.max_norm=0.1"});
   expect_equal(run, {"boundary.basis_interval=3", "boundary.basis_restart=2"});
   expect_equal(run, {"boundary.basis_restart=2", "boundary.projector=frozen"});
+  expect_equal(run, {"boundary.method=mapl-vq", "boundary.rvq_group_size=2",
+                     "boundary.rvq_warmup_steps=3", "boundary.basis_restart=2"});
   expect_equal(run, {"model.tie_word_embeddings=true"});
   expect_equal(run, {"model.tie_word_embeddings=true", "boundary.method=uncompressed",
                      "boundary.activation=f32", "boundary.gradient=f32", "training.max_norm=0.1"});
@@ -90,6 +93,23 @@ TEST(Verify, SharedAnchorsTiedHeadsUnequalStagesAndDeepWarmUpToo) {
   expect_equal(run, {"model.num_key_value_heads=1", "pipeline.stages=3"});
   expect_equal(run,
                {"training.microbatch_size=8", "validation.num_sequences=8"});  // fewer than stages
+}
+
+// Or what is said of codes would have been seen of bf16.
+TEST(Verify, CodesThatWouldNotCrossAreRefused) {
+  const SmallRun run;
+  const Recipe recipe = run.recipe(
+      {"boundary.method=mapl-vq", "boundary.rvq_group_size=2", "boundary.rvq_warmup_steps=4"});
+  try {
+    verify(recipe, 4);
+    FAIL();
+  } catch (const UserError& error) {
+    EXPECT_NE(std::string(error.what())
+                  .find("boundary.rvq_warmup_steps = 4 is not over within "
+                        "the 4 steps"),
+              std::string::npos)
+        << error.what();
+  }
 }
 
 TEST(Verify, ADifferenceIsSeen) {
