@@ -55,8 +55,8 @@ NamedTensors load_for_stage(const std::string& root, int64_t step, int64_t stage
 void set_aside_after(const std::string& root, int64_t stage, int64_t step);
 
 // Removes this stage's files of all but its newest `keep` steps before `before`, and the folders
-// that are then empty. Stages of one run are never more than one checkpoint apart, so with keep >=
-// 2 a complete one remains.
+// that are then empty. A stage may have written two while another still writes the first of them,
+// so with keep >= 2 older ones than the next a complete one remains.
 //   REQUIRES  keep >= 2.
 void prune(const std::string& root, int64_t stage, int64_t before, int64_t keep);
 

@@ -11,19 +11,27 @@
 #include <random>
 
 #include "base/clock.h"
+#include "base/status.h"
 #include "chaos/proxy.h"
 #include "chaos/runs.h"
 #include "chaos/tally.h"
+#include "link/curve_keys.h"
 #include "link/loopback_for_test.h"
 #include "train/same_run_for_test.h"
 
 namespace mapl::chaos {
 namespace {
 
-// Four stages that reach each other through proxies.
+// Four stages, each with a key of its own, that reach each other through proxies.
 class Network {
  public:
   explicit Network(const train::SmallRun& place) : place_(place) {
+    for (int k = 0; k < kStages; ++k) {
+      const auto identity = link::generate_identity();
+      const Status written = link::write_secret_key(key_file(k), identity);
+      if (!written.is_ok()) throw UserError(written.message());
+      public_keys_.push_back(identity.public_key);
+    }
     for (int k = 1; k < kStages; ++k) {
       inner_.push_back(link::free_port());
       outer_.push_back(link::free_port());
@@ -34,17 +42,17 @@ class Network {
   // As a user or a scheduler starts it, and starts it again.
   std::unique_ptr<Process> start(int stage, const std::string& folder, int steps) const {
     // It listens at its own port; the stage before reaches it through the proxy.
-    std::string ends = "{}";
+    std::string ends = fmt::format("{{public_key=\"{}\"}}", public_keys_[0]);
     for (int j = 1; j < kStages; ++j) {
       const auto at = static_cast<size_t>(j - 1);
-      ends +=
-          fmt::format(",{{endpoint=\"tcp://127.0.0.1:{}\"}}", j == stage ? inner_[at] : outer_[at]);
+      ends += fmt::format(",{{endpoint=\"tcp://127.0.0.1:{}\",public_key=\"{}\"}}",
+                          j == stage ? inner_[at] : outer_[at], public_keys_[at + 1]);
     }
     auto sets = small_sets(steps);
     sets.push_back("link.stages=[" + ends + "]");
     return std::make_unique<Process>(
         with_sets({mapl_path(), "stage", place_.recipe_file(), "--quiet", "--stage",
-                   std::to_string(stage), "--run", folder},
+                   std::to_string(stage), "--key", key_file(stage), "--run", folder},
                   sets),
         place_.folder() + "/output");
   }
@@ -83,7 +91,10 @@ class Network {
   }
 
  private:
+  std::string key_file(int stage) const { return fmt::format("{}/key-{}", place_.folder(), stage); }
+
   const train::SmallRun& place_;
+  std::vector<std::string> public_keys_;
   std::vector<int> inner_, outer_;
   std::vector<std::unique_ptr<Proxy>> proxies_;
 };
@@ -133,9 +144,9 @@ int run_cut(const CutOptions& options) {
         const std::string disturbance = network.disturb(random);
         what += disturbance + "; ";
         event = disturbance.substr(7);
+        ++done;
       }
       ++happened[event];
-      ++done;
     }
     int code = 0;
     for (const auto& stage : stages) {

@@ -1,4 +1,5 @@
-// Links between stages reset, cut and frozen, and stages killed and started by hand, at random.
+// Encrypted links between stages reset, cut and frozen, and stages killed and started by hand
+// between, at random.
 #pragma once
 
 #include <cstdint>
@@ -6,7 +7,7 @@
 namespace mapl::chaos {
 
 struct CutOptions {
-  int events = 12;
+  int events = 12;  // of links
   int steps = 300;  // of a run
   uint32_t seed = 0;
 };
