@@ -87,6 +87,7 @@ class Run {
   } catch (const std::exception& error) {
     const Status status(Code::kRefused, fmt::format("stage {}: {}", stage_, words_of(error)));
     trainer_.give_up(note(status));
+    if (dynamic_cast<const RunError*>(&error) != nullptr) throw RunError(status);  // a full disk
     throw;
   }
 
