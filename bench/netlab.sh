@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Step time over real slow links (scripts/netlab, four network namespaces) beside that over mapl's
-# own shaped links (four processes, the meter `pipelined`), run in turn; what methods gain on them.
+# own shaped links (four stages on the loopback with keys as there, the meter `pipelined`), run in
+# turn; what methods gain on them.
 #
 #   bench/netlab.sh [MODEL...]     as root
 #
@@ -29,6 +30,28 @@ vq_warm_up=4
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 
+# Four stages as scripts/netlab starts them, without its namespaces and lines.
+train_shaped() {  # recipe, run, rate, options
+  local recipe=$1 run=$2 rate=$3 k public endpoint='' peers='' pids=() code=0
+  shift 3
+  for k in 0 1 2 3; do
+    rm -f "$scratch/key-$k"
+    public=$("$mapl" keygen "$scratch/key-$k")
+    [ "$k" = 0 ] || endpoint="endpoint = \"tcp://127.0.0.1:$((5550 + k))\", "
+    peers+="${peers:+, }{$endpoint$public}"
+  done
+  for k in 0 1 2 3; do
+    "$mapl" stage "$recipe" --stage "$k" --key "$scratch/key-$k" --run "$run/$k" "$@" \
+      --set link.stages="[$peers]" --set link.kind=zmq --set link.meter=pipelined \
+      --set link.bandwidth_mbps="$rate" --set link.latency_ms="$latency" 2> "$run-$k.err" &
+    pids+=($!)
+  done
+  for k in "${pids[@]}"; do wait "$k" || code=$?; done
+  [ "$code" = 0 ] || cat "$run"-?.err >&2
+  mv "$run"/0/metrics.jsonl "$run"
+  return "$code"
+}
+
 train() {  # lab or shaped, model, arm, rate, round
   local run="$scratch/$1-$3-$5" options=(--quiet) keys key
   IFS=+ read -ra keys <<< "method=$3"
@@ -41,8 +64,7 @@ train() {  # lab or shaped, model, arm, rate, round
     MAPL=$mapl scripts/netlab run "recipes/$2.toml" --mbps "$4" --ms "$latency" --run "$run" \
       ${NETLAB_OPTIONS:-} "${options[@]}"
   else
-    "$mapl" train "recipes/$2.toml" --run "$run" "${options[@]}" --set link.bandwidth_mbps="$4" \
-      --set link.latency_ms="$latency" --set link.meter=pipelined
+    train_shaped "recipes/$2.toml" "$run" "$4" "${options[@]}"
   fi
 }
 
