@@ -119,6 +119,26 @@ MappedFile::~MappedFile() {
   if (size_ > 0) ::munmap(data_, size_);
 }
 
+std::vector<std::string> list_folder(const std::string& path) {
+  std::error_code error;
+  std::filesystem::directory_iterator entries;
+  (void)open_in_time([&] {
+    entries = std::filesystem::directory_iterator(path, error);
+    errno = error.value();
+    return error ? -1 : 0;
+  });
+  std::vector<std::string> names;
+  if (error == std::errc::no_such_file_or_directory || error == std::errc::not_a_directory) {
+    return names;
+  }
+  if (error) {
+    throw RunError(Status(
+        Code::kIo, fmt::format("cannot look into the folder {}: {}", path, error.message())));
+  }
+  for (const auto& entry : entries) names.push_back(entry.path().filename().string());
+  return names;
+}
+
 void make_folder(const std::string& path) {
   std::error_code error;
   std::filesystem::create_directories(path, error);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "base/bytes.h"
 
@@ -44,6 +45,9 @@ class MappedFile {
   void* data_ = nullptr;
   size_t size_ = 0;
 };
+
+// Names of what is in a folder; none when it is not there. ERRORS  RunError (kIo).
+std::vector<std::string> list_folder(const std::string& path);
 
 // Makes the folder and those above it. ERRORS  RunError (kIo).
 void make_folder(const std::string& path);

@@ -46,6 +46,7 @@ TEST(AtomicFile, WaitsUntilThereIsADescriptorForIt) {
     std::this_thread::sleep_for(std::chrono::milliseconds(100));
     for (const int descriptor : taken) ::close(descriptor);
   });
+  EXPECT_EQ(list_folder(folder / "none"), std::vector<std::string>());
   EXPECT_NO_THROW(AtomicFile(folder / "x").commit());
   strangers.join();
   setrlimit(RLIMIT_NOFILE, &before);

@@ -186,15 +186,13 @@ std::optional<Manifest> own_part(const fs::path& folder, int64_t step, int64_t s
 std::map<int64_t, fs::path> step_folders(const std::string& root) {
   constexpr std::string_view kPrefix = "step-";
   std::map<int64_t, fs::path> folders;
-  std::error_code error;
-  for (const auto& entry : fs::directory_iterator(root, error)) {
-    const std::string name = entry.path().filename().string();
+  for (const std::string& name : list_folder(root)) {
     int64_t step = 0;
     if (!name.starts_with(kPrefix)) continue;
     const auto parsed =
         std::from_chars(name.data() + kPrefix.size(), name.data() + name.size(), step);
     if (parsed.ec == std::errc() && parsed.ptr == name.data() + name.size() && step >= 0)
-      folders[step] = entry.path();
+      folders[step] = fs::path(root) / name;
   }
   return folders;
 }
