@@ -152,6 +152,7 @@ int compare(const Options& options, std::stop_token stop) {
   for (const train::ArmSpec& arm : arms) {
     for (int seed = 0; seed < options.seeds; ++seed) {
       tasks.push_back(make_task(options, arm, base.training.seed + seed));
+      train::check_begins(tasks.back().recipe);
       const std::string unfair = train::unfair_difference(base, tasks.back().recipe);
       if (!unfair.empty()) {
         throw UserError(

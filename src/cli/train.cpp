@@ -90,7 +90,7 @@ int run_in_processes(const train::Recipe& recipe, const Options& options, std::s
   if (ended.exit_code == 2 && !train::has_failure(options.run, children.size())) return 2;
   const std::string page = train::write_post_mortem(options.run, ended.ends);
   if (!page.empty()) fmt::print(stderr, "mapl: what happened, stage by stage: {}\n", page);
-  return ended.exit_code == 2 ? 2 : 1;
+  return ended.exit_code == 2 || ended.exit_code == 3 ? ended.exit_code : 1;
 }
 
 int train(const Options& options, std::stop_token stop) {

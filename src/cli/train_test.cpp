@@ -88,7 +88,7 @@ TEST(Train, AFullDiskWhileSavingLeavesNoHalfCheckpoint) {
   const Ran ran = run_mapl("train " + small.recipe_file() +
                                " --set link.kind=zmq --set checkpoint.interval=2 --run " + folder,
                            "trap '' XFSZ; ulimit -f 20; ");  // 10 KiB; a stage's weights take 20
-  EXPECT_EQ(ran.exit_code, 1) << ran.output;
+  EXPECT_EQ(ran.exit_code, 3) << ran.output;
   EXPECT_NE(ran.output.find("cannot write " + folder + "/checkpoints/step-2/"), std::string::npos)
       << ran.output;
   EXPECT_NE(ran.output.find("make room"), std::string::npos) << ran.output;

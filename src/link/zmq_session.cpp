@@ -117,7 +117,8 @@ void Session::watch_admitted() {
   if (live_fds_.empty()) admitted_at_.reset();
   if (!admitted_at_ || Clock::now() < *admitted_at_ + silence_) return;
   fail(Code::kPeerLost,
-       fmt::format("silent for {:.1f} s after the handshake", mailbox_->options().silence_seconds));
+       fmt::format("silent for {:.1f} s after the handshake; is it busy with another run?",
+                   mailbox_->options().silence_seconds));
 }
 
 void Session::append_poll_items(std::vector<zmq::pollitem_t>& items) {

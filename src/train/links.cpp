@@ -105,8 +105,9 @@ Status wait_connected(link::ZmqLink& link, Deadline deadline, const std::stop_to
     if (stop.stop_requested())
       return {Code::kClosed, "asked to stop while waiting for a neighbour"};
     // WHY: a neighbour that was there and has gone needs a new link, however long this one takes.
+    // One that has said that the run is over is listened to when both are there, and passed on.
     const Status health = other == nullptr ? Status::ok() : other->health();
-    if (!health.is_ok()) return health;
+    if (!health.is_ok() && health.code() != Code::kEnded) return health;
     if (status.code() == Code::kTimeout) continue;
     const bool strangers = status.code() == Code::kRefused && link.health().is_ok();
     if (!strangers) return status;
@@ -138,7 +139,8 @@ Result<StageLinks> open_links(const Recipe& recipe, int stage, const LinkLimits&
     Status status = wait_connected(*link, deadline, options.stop, other);
     // WHY: a link that is well has not been refused by its neighbour. Who was turned away, or hung
     // up without a word, may be anyone or on the way: the neighbour may be late.
-    if (status.code() == Code::kRefused && link->health().is_ok()) {
+    const bool is_of_other = other != nullptr && !other->health().is_ok();
+    if (status.code() == Code::kRefused && link->health().is_ok() && !is_of_other) {
       status = Status(Code::kTimeout, status.message());
     }
     if (!status.is_ok()) return status.in(fmt::format("stage {}", stage));

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <filesystem>
 #include <thread>
 #include <zmq.hpp>
@@ -120,6 +121,33 @@ TEST(Links, ANeighbourThatGoesEndsTheWaitForTheOther) {
   });
   const auto links = open_links(recipe, 1, limits_of(recipe, middle), context, {.seconds = 60});
   EXPECT_EQ(links.status().code(), Code::kPeerLost) << links.status().to_string();
+}
+
+// A final word is passed on: so it waits for who shall hear it.
+TEST(Links, ANeighbourThatSaysThatTheRunIsOverDoesNotEndTheWaitForTheOther) {
+  const SmallRun small;
+  Recipe recipe = small.recipe({"pipeline.stages=3", "link.kind=zmq"});
+  const LocalEndpoints places(3);
+  recipe.link.stages = places.peers();
+  std::vector<std::unique_ptr<Assembly>> assemblies;
+  for (const int k : {0, 1, 2}) assemblies.push_back(std::make_unique<Assembly>(recipe, k));
+  link::ZmqContext context;
+  std::atomic<bool> is_done = false;
+  const std::jthread neighbour([&] {
+    auto started = start_links(recipe, 2, limits_of(recipe, *assemblies[2]), context, {});
+    EXPECT_TRUE(wait_connected(*started.prev, in_seconds(60), {}).is_ok());
+    link::Frame abort{.header = {.kind = link::Kind::kAbort, .packing = link::kFinalAbort}};
+    EXPECT_TRUE(started.prev->send(std::move(abort), in_seconds(60)).is_ok());
+    EXPECT_TRUE(started.prev->flush(in_seconds(60)).is_ok());
+    auto late = start_links(recipe, 0, limits_of(recipe, *assemblies[0]), context, {});
+    EXPECT_TRUE(wait_connected(*late.next, in_seconds(60), {}).is_ok());
+    while (!is_done) std::this_thread::yield();
+  });
+  const auto links =
+      open_links(recipe, 1, limits_of(recipe, *assemblies[1]), context, {.seconds = 60});
+  is_done = true;
+  ASSERT_TRUE(links.is_ok()) << links.status().to_string();
+  EXPECT_EQ(links.value().next->health().code(), Code::kEnded);
 }
 
 // Anyone can knock at the port of a stage that waits; it must not end as if its neighbour had the

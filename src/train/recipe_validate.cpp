@@ -100,11 +100,6 @@ void validate(const Recipe& recipe) {
   require(recipe.boundary.projector != "subspace" || !recipe.model.tie_word_embeddings,
           "boundary.projector = \"subspace\" holds the embedding in a subspace, and "
           "model.tie_word_embeddings makes it the head too: set that to false");
-  require(
-      !codec::has_codebooks(recipe.boundary) || recipe.boundary.rvq_warmup_steps < training.steps,
-      "boundary.rvq_warmup_steps = {} is not over within training.steps = {}, and no code would "
-      "ever cross: make it smaller, or train longer",
-      recipe.boundary.rvq_warmup_steps, training.steps);
   check_link(recipe);
 }
 

@@ -117,15 +117,6 @@ TEST(Validate, RefusesZeroWhereNothingWouldHappen) {
     expect_refused({std::string(key) + "=0"}, {key, "0"});
 }
 
-TEST(Validate, RefusesCodebooksThatComeAfterTheRun) {
-  for (const char* leg : {"boundary.activation=rvq", "boundary.gradient=rvq"}) {
-    expect_refused({leg, "training.steps=100"},
-                   {"boundary.rvq_warmup_steps = 100", "training.steps = 100"});
-    EXPECT_EQ(refusal_of({leg, "training.steps=101"}), "accepted");
-  }
-  EXPECT_EQ(refusal_of({"training.steps=100"}), "accepted");  // nothing is coded
-}
-
 TEST(Validate, RefusesToKeepOneCheckpoint) {
   expect_refused({"checkpoint.keep_latest_k=1"}, {"checkpoint.keep_latest_k = 1"});
   expect_refused({"checkpoint.folder="}, {"checkpoint.folder"});

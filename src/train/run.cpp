@@ -192,10 +192,10 @@ Status Run::connect(bool is_first) {
   // here before have the right ones: then somebody on the way has altered what came. And one that
   // was there may go while this stage waits for the other.
   const auto may_yet_come = [&](Code code) {
-    return code != Code::kClosed && !(is_first && code == Code::kRefused);
+    return code != Code::kClosed && code != Code::kEnded && !(is_first && code == Code::kRefused);
   };
   while (!links.is_ok() && may_yet_come(links.status().code()) &&
-         in_seconds(kKnockAgainSeconds) < deadline) {
+         in_seconds(kKnockAgainSeconds) < deadline && !options_.stop.stop_requested()) {
     spdlog::warn("{}; trying again", links.status().message());
     std::this_thread::sleep_for(std::chrono::duration<double>(kKnockAgainSeconds));
     links = open(std::chrono::duration<double>(deadline - Clock::now()).count());
@@ -233,7 +233,7 @@ Status Run::session(const std::string& why) {
   const int64_t from = trainer_.finished_steps();
   saver_.forget_after(from);
   if (metrics_) {
-    if (why.empty() && from == 0) metrics_->go_back(0, {});
+    if (from == 0) metrics_->go_back(0, {});
     metrics_->log_join(from, why);
   }
   if (from > 0) spdlog::info("stage {} goes on from step {}", stage_, from);

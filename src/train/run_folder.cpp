@@ -50,6 +50,7 @@ void write_recipe(const Recipe& recipe, const std::string& folder) {
 }
 
 void make_run_folder(const Recipe& recipe, const std::string& folder) {
+  check_begins(recipe);
   std::error_code error;
   fs::create_directories(fs::path(folder) / "logs", error);
   if (error) {
@@ -73,6 +74,15 @@ void merge_run_traces(const std::string& folder, int64_t num_stages) {
 
 std::string checkpoint_root(const Recipe& recipe, const std::string& run_folder) {
   return (fs::path(run_folder) / recipe.checkpoint.folder).string();
+}
+
+void check_begins(const Recipe& recipe) {
+  const int64_t warmup = recipe.boundary.rvq_warmup_steps, steps = recipe.training.steps;
+  if (!codec::has_codebooks(recipe.boundary) || warmup < steps) return;
+  throw UserError(fmt::format(
+      "boundary.rvq_warmup_steps = {} is not over within training.steps = {}, and no code would "
+      "ever cross: make it smaller, or train longer",
+      warmup, steps));
 }
 
 void create_run_folder(const Recipe& recipe, const std::string& folder) {
@@ -119,6 +129,7 @@ void resume_run_folder(const Recipe& recipe, const std::string& folder, std::opt
           before.data.train, recipe.data.train);
     }
   }
+  check_begins(recipe);
   // A run that has come to its end has nothing left to write another from.
   if (*latest != recipe.training.steps) {
     std::error_code ignored;

@@ -1,5 +1,6 @@
 #include "train/run_folder.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include "train/run_all_for_test.h"
@@ -32,6 +33,21 @@ TEST(RunFolder, IsSharedByStagesOfOneRecipeOnly) {
     EXPECT_EQ(std::string(error.what()).find("rejoin"), std::string::npos)
         << "may differ: " << error.what();
   }
+}
+
+// A Run that is there may have trained no longer than its warm-up, and goes on with more steps.
+TEST(RunFolder, IsNotMadeForCodebooksThatComeAfterTheRun) {
+  const SmallRun small;
+  for (const char* leg : {"boundary.activation=rvq", "boundary.gradient=rvq"}) {
+    const auto begin = [&](int steps) {
+      create_run_folder(
+          small.recipe({leg, "boundary.rvq_group_size=4", fmt::format("training.steps={}", steps)}),
+          fmt::format("{}/{}-{}", small.folder(), leg, steps));
+    };
+    EXPECT_THROW(begin(100), UserError);
+    begin(101);
+  }
+  create_run_folder(small.recipe({"training.steps=100"}), small.folder() + "/without");
 }
 
 TEST(RunFolder, WithoutACheckpointIsNotResumed) {

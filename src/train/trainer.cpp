@@ -161,6 +161,9 @@ Result<pipeline::Resume> Trainer::come_together(const Saved& saved, const std::s
   pipeline::Channel* next = next_ ? &*next_channel_ : nullptr;
   const auto agreed = pipeline::agree(prev, next, std::move(offers));
   if (!agreed.is_ok()) return agreed.status();
+  // WHY no longer: all stages are there now and wait for each other; one that left here could have
+  // another step than they, or take a copy with it that they need. The coming step stops the run.
+  heed({});
   const uint64_t finished = agreed.value();
   const Status brought = bring_to(finished, saved);
   if (!brought.is_ok()) return brought;

@@ -37,7 +37,7 @@ class Trainer {
 
   // Checks with both neighbours that they run the same thing, and agrees with all stages on the
   // step to go on from. From the start, both ends of each boundary take the sender's basis.
-  //   stop     ends its waits when asked (kClosed)
+  //   stop     ends its waits for others when asked (kClosed)
   //   returns  where this stage now stands
   Result<pipeline::Resume> greet(const Saved& saved = {}, const std::stop_token& stop = {});
   // At the end of a run: returns when all stages have come to theirs.
@@ -82,7 +82,7 @@ class Trainer {
   math::Optimizer& optimizer() { return optimizer_; }
 
  private:
-  // While these come together, and in no step, a request to stop ends what waits.
+  // Until all agree on a step a request to stop ends what waits; then it is for the next vote.
   Result<pipeline::Resume> come_together(const Saved& saved, const std::stop_token& stop);
   Status say_hello(const std::stop_token& stop);
   void heed(const std::stop_token& stop);

@@ -3,6 +3,9 @@
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
+#include <chrono>
+#include <thread>
+
 #include "train/small_run_for_test.h"
 #include "train/stage_group.h"
 
@@ -64,6 +67,31 @@ TEST(Trainer, ComingTogetherEndsWhenAskedTo) {
   std::stop_source stop;
   stop.request_stop();
   EXPECT_EQ(first.greet({}, stop.get_token()).status().code(), Code::kClosed);
+}
+
+// From the agreement on all are there: who left now could have another step than the others.
+TEST(Trainer, WhoHasAgreedOnAStepStaysWhenAskedToStop) {
+  const SmallRun small;
+  const Recipe recipe = small.recipe({"pipeline.stages=2"});
+  std::vector<std::unique_ptr<Assembly>> assemblies;
+  for (const int k : {0, 1}) assemblies.push_back(std::make_unique<Assembly>(recipe, k));
+  auto links = make_inproc_links(recipe, assemblies);
+  Trainer first(recipe, 0, *assemblies[0]), second(recipe, 1, *assemblies[1]);
+  first.connect(nullptr, links[0].next.get());
+  second.connect(links[1].prev.get(), nullptr);
+  std::stop_source stop;
+  const Saved saved{.validates = [&](uint64_t) {
+    stop.request_stop();
+    std::this_thread::sleep_for(std::chrono::milliseconds(300));  // the second waits meanwhile
+    return false;
+  }};
+  Status other;
+  {
+    const std::jthread peer([&] { other = second.greet({}, stop.get_token()).status(); });
+    const Status status = first.greet(saved, stop.get_token()).status();
+    EXPECT_TRUE(status.is_ok()) << status.to_string();
+  }
+  EXPECT_TRUE(other.is_ok()) << other.to_string();
 }
 
 TEST(Trainer, ComingTogetherEndsWhenTheOtherNeighbourGoes) {
