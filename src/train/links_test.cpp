@@ -5,6 +5,7 @@
 
 #include <atomic>
 #include <filesystem>
+#include <latch>
 #include <thread>
 #include <zmq.hpp>
 
@@ -62,6 +63,7 @@ TEST(Links, EitherEndOfABoundaryMayListen) {
   recipe.link.stages = {
       {.next_endpoint = places.peers()[0].endpoint}, {}, {.endpoint = places.peers()[2].endpoint}};
   std::vector<Status> statuses(3);
+  std::latch all_are_there(3);
   {
     std::vector<std::jthread> threads;
     for (int k = 0; k < 3; ++k) {
@@ -70,6 +72,7 @@ TEST(Links, EitherEndOfABoundaryMayListen) {
         link::ZmqContext context;
         auto links = open_links(recipe, k, limits_of(recipe, assembly), context, {});
         statuses[static_cast<size_t>(k)] = links.status();
+        all_are_there.arrive_and_wait();
         if (links.is_ok()) say_goodbye(links.value());
       });
     }
