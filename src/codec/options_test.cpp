@@ -28,10 +28,12 @@ TEST(Validate, NamesTheKeyThatIsWrong) {
             "unknown boundary.anchor \"low\"; known: none, static, fixed, factorized, full");
   EXPECT_EQ(refusal({.rank = 4, .anchor_sharing = "run"}),
             "unknown boundary.anchor_sharing \"run\"; known: end, stage");
-  EXPECT_EQ(refusal({.rank = 4, .activation = "int5"}),
-            "unknown boundary.activation \"int5\"; known: f32, bf16, int8, int4, topk, rvq");
-  EXPECT_EQ(refusal({.rank = 4, .gradient = "int5"}),
-            "unknown boundary.gradient \"int5\"; known: f32, bf16, int8, int4, topk, rvq");
+  EXPECT_EQ(
+      refusal({.rank = 4, .activation = "fp4"}),
+      "unknown boundary.activation \"fp4\"; known: f32, bf16, int8, int6, int5, int4, topk, rvq");
+  EXPECT_EQ(
+      refusal({.rank = 4, .gradient = "fp4"}),
+      "unknown boundary.gradient \"fp4\"; known: f32, bf16, int8, int6, int5, int4, topk, rvq");
   EXPECT_EQ(refusal({.rank = 17}), "boundary.rank is 17; it must be in 1..16 (model.hidden_size)");
   EXPECT_EQ(refusal({.rank = 0}), "boundary.rank is 0; it must be in 1..16 (model.hidden_size)");
   EXPECT_EQ(refusal({.rank = 4, .anchor_rank = 17}),

@@ -19,7 +19,8 @@ struct Entry {
 // The list: one line for each packing.
 constexpr Entry kPackings[] = {
     {PackingId::kF32, "f32", make_packing_f32},    {PackingId::kBf16, "bf16", make_packing_bf16},
-    {PackingId::kInt8, "int8", make_packing_int8}, {PackingId::kInt4, "int4", make_packing_int4},
+    {PackingId::kInt8, "int8", make_packing_int8}, {PackingId::kInt6, "int6", make_packing_int6},
+    {PackingId::kInt5, "int5", make_packing_int5}, {PackingId::kInt4, "int4", make_packing_int4},
     {PackingId::kTopk, "topk", make_packing_topk}, {PackingId::kRvq, "rvq", make_packing_rvq},
 };
 

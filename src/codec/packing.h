@@ -25,7 +25,16 @@
 namespace mapl::codec {
 
 // On the wire: never reuse a number.
-enum class PackingId : uint8_t { kF32 = 1, kBf16 = 2, kInt8 = 3, kInt4 = 4, kTopk = 5, kRvq = 6 };
+enum class PackingId : uint8_t {
+  kF32 = 1,
+  kBf16 = 2,
+  kInt8 = 3,
+  kInt4 = 4,
+  kTopk = 5,
+  kRvq = 6,
+  kInt5 = 7,
+  kInt6 = 8
+};
 
 enum class Leg : uint8_t { kActivation = 0, kGradient = 1 };
 
@@ -85,14 +94,14 @@ class Packing {
 };
 
 struct PackingOptions {
-  Leg leg = Leg::kActivation;  // int8, int4: to nearest on activations, stochastic on gradients
+  Leg leg = Leg::kActivation;  // integers: to nearest on activations, stochastic on gradients
   bool packs = true;           // this end packs; the other unpacks
   int64_t columns = 0;         // of the matrices, for packings with state
   int64_t rows = 0;            // the same; of a micro-batch
   uint64_t seed = 0;           // of what is learned
 
-  int64_t group_size = 64;  // int8, int4: columns that share a scale
-  bool hadamard = false;    // int8, int4: turn each group by a Hadamard matrix first
+  int64_t group_size = 64;  // integers: columns that share a scale
+  bool hadamard = false;    // integers: turn each group by a Hadamard matrix first
 
   int64_t topk = 8;            // entries of a row that are sent
   bool topk_feedback = false;  // what was not sent is added to the next micro-batch
@@ -108,7 +117,7 @@ struct PackingOptions {
   double rvq_decay = 0.9;          // of the moving averages
 };
 
-// "f32", "bf16", "int8", "int4", "topk", "rvq".
+// "f32", "bf16", "int8", "int6", "int5", "int4", "topk", "rvq".
 //   ERRORS  UserError for an unknown name (lists the known ones) or options that cannot be; names
 //           the key
 std::unique_ptr<Packing> make_packing(const std::string& name, const PackingOptions& options);

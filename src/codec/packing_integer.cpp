@@ -1,5 +1,5 @@
-// int8 and int4: each row in groups of columns; a group is a scale and a signed integer for each
-// value, x ~ scale * code. All scales (bf16) come first, then all codes, both row by row.
+// int8, int6, int5 and int4: each row in groups of columns; a group is a scale and a signed integer
+// for each value, x ~ scale * code. All scales (bf16) come first, then all codes, both row by row.
 //
 // WHY bf16 and not fp16 for the scale: gradients of a mean over a global batch are of the order
 // 1e-8, where fp16 has no numbers left. Rounding the scale up costs at most 1/128 of the
@@ -119,29 +119,46 @@ void turn_groups(at::Tensor& x_NR, int64_t group) {
   }
 }
 
-// Two codes in a byte, the first in the lower half; a row of an odd number ends with an empty half.
-void pack_halves(const int8_t* codes, int64_t columns, std::byte* out) {
-  for (int64_t i = 0; i < columns; i += 2) {
-    const int high = i + 1 < columns ? codes[i + 1] : 0;
-    out[i / 2] = static_cast<std::byte>((codes[i] & 0xF) | (high & 0xF) << 4);
+constexpr int64_t kRun = 8;  // codes that end with a byte, whatever their bits
+
+// Codes of a row, the first in the lowest bits; the last byte ends with empty bits.
+void pack_codes_of_row(const int8_t* codes, int64_t columns, int bits, std::byte* out) {
+  const uint64_t mask = (uint64_t{1} << bits) - 1;
+  for (int64_t first = 0; first < columns; first += kRun, out += bits) {
+    const int64_t count = std::min(kRun, columns - first);
+    uint64_t run = 0;
+    for (int64_t i = 0; i < count; ++i) {
+      run |= (static_cast<uint64_t>(codes[first + i]) & mask) << (i * bits);
+    }
+    std::memcpy(out, &run, static_cast<size_t>((count * bits + 7) / 8));
   }
 }
 
-// False when the empty half is not empty.
-bool unpack_halves(const std::byte* in, int64_t columns, int8_t* codes) {
-  const auto signed_half = [](int half) { return static_cast<int8_t>((half ^ 8) - 8); };
-  for (int64_t i = 0; i < columns; ++i) {
-    codes[i] = signed_half(std::to_integer<int>(in[i / 2]) >> (i % 2 * 4) & 0xF);
+// False when the empty bits are not empty.
+bool unpack_codes_of_row(const std::byte* in, int64_t columns, int bits, int8_t* codes) {
+  const uint64_t mask = (uint64_t{1} << bits) - 1, sign = uint64_t{1} << (bits - 1);
+  uint64_t left = 0;
+  for (int64_t first = 0; first < columns; first += kRun, in += bits) {
+    const int64_t count = std::min(kRun, columns - first);
+    left = 0;
+    std::memcpy(&left, in, static_cast<size_t>((count * bits + 7) / 8));
+    for (int64_t i = 0; i < count; ++i, left >>= bits) {
+      codes[first + i] = static_cast<int8_t>(((left & mask) ^ sign) - sign);
+    }
+    if (left != 0) return false;
   }
-  return columns % 2 == 0 || std::to_integer<int>(in[columns / 2]) >> 4 == 0;
+  return true;
 }
 
 class PackingInteger final : public Packing {
  public:
-  PackingInteger(const PackingOptions& options, int bits)
-      : options_(options), bits_(bits), max_code_(static_cast<float>((1 << (bits - 1)) - 1)) {}
+  PackingInteger(PackingId id, const PackingOptions& options, int bits)
+      : id_(id),
+        options_(options),
+        bits_(bits),
+        max_code_(static_cast<float>((1 << (bits - 1)) - 1)) {}
 
-  PackingId id() const override { return bits_ == 8 ? PackingId::kInt8 : PackingId::kInt4; }
+  PackingId id() const override { return id_; }
 
   int64_t packed_bytes(int64_t rows, int64_t columns) const override {
     return rows * (2 * groups(columns) + row_bytes(columns));
@@ -180,7 +197,7 @@ class PackingInteger final : public Packing {
       if (bits_ == 8) {
         std::memcpy(out, codes.data(), codes.size());
       } else {
-        pack_halves(codes.data(), columns, out);
+        pack_codes_of_row(codes.data(), columns, bits_, out);
       }
     }
     return bytes;
@@ -197,12 +214,12 @@ class PackingInteger final : public Packing {
     const int64_t group = group_width(columns);
     std::vector<int8_t> codes(static_cast<size_t>(columns));
     int lowest = 0;
-    bool empty_halves = true;
+    bool is_empty_behind = true;
     for (int64_t row = 0; row < rows; ++row, values += columns, in += row_bytes(columns)) {
       if (bits_ == 8) {
         std::memcpy(codes.data(), in, codes.size());
       } else {
-        empty_halves &= unpack_halves(in, columns, codes.data());
+        is_empty_behind &= unpack_codes_of_row(in, columns, bits_, codes.data());
       }
       for (int64_t first = 0; first < columns; first += group, scales += 2) {
         uint16_t half;
@@ -218,7 +235,7 @@ class PackingInteger final : public Packing {
         }
       }
     }
-    if (lowest < -static_cast<int>(max_code_) || !empty_halves) {
+    if (lowest < -static_cast<int>(max_code_) || !is_empty_behind) {
       return Status(Code::kCorrupt, "a code of integers is not possible");
     }
     if (options_.hadamard) {
@@ -240,12 +257,13 @@ class PackingInteger final : public Packing {
     return (columns + group - 1) / group;
   }
 
+  PackingId id_;
   PackingOptions options_;
   int bits_;
   float max_code_;
 };
 
-std::unique_ptr<Packing> make(const PackingOptions& options, int bits) {
+std::unique_ptr<Packing> make(PackingId id, const PackingOptions& options, int bits) {
   const int64_t group = options.group_size;
   if (group < 1) {
     throw UserError(fmt::format("boundary.group_size is {}; it must be at least 1", group));
@@ -260,17 +278,25 @@ std::unique_ptr<Packing> make(const PackingOptions& options, int bits) {
                       width, options.columns));
     }
   }
-  return std::make_unique<PackingInteger>(options, bits);
+  return std::make_unique<PackingInteger>(id, options, bits);
 }
 
 }  // namespace
 
 std::unique_ptr<Packing> make_packing_int8(const PackingOptions& options) {
-  return make(options, 8);
+  return make(PackingId::kInt8, options, 8);
+}
+
+std::unique_ptr<Packing> make_packing_int6(const PackingOptions& options) {
+  return make(PackingId::kInt6, options, 6);
+}
+
+std::unique_ptr<Packing> make_packing_int5(const PackingOptions& options) {
+  return make(PackingId::kInt5, options, 5);
 }
 
 std::unique_ptr<Packing> make_packing_int4(const PackingOptions& options) {
-  return make(options, 4);
+  return make(PackingId::kInt4, options, 4);
 }
 
 }  // namespace mapl::codec

@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <torch/torch.h>
 
@@ -173,19 +174,57 @@ TEST(PackingInt4, TwoCodesShareAByteAndAnOddRowEndsWithAnEmptyHalf) {
   EXPECT_EQ(static_cast<int64_t>(bytes.size()), packing->packed_bytes(2, 3));
 }
 
-TEST(PackingInt4, EachValueIsWithinHalfAStepOfItsGroup) {
-  for (int64_t columns : {1, 5, 64, 100}) {
-    const auto packing = make_packing("int4", {.group_size = 7});
+// Widths whose codes share bytes.
+class PackingShort : public ::testing::TestWithParam<int> {
+ protected:
+  std::string name() const { return fmt::format("int{}", GetParam()); }
+  int max_code() const { return (1 << (GetParam() - 1)) - 1; }
+};
+
+TEST_P(PackingShort, EachValueIsWithinHalfAStepOfItsGroup) {
+  for (int64_t columns : {1, 5, 8, 64, 100}) {
+    const auto packing = make_packing(name(), {.group_size = 7});
     const at::Tensor x = torch::randn({40, columns});
+    const Bytes bytes = packing->pack(x, {});
+    EXPECT_EQ(static_cast<int64_t>(bytes.size()),
+              40 * ((columns * GetParam() + 7) / 8 + 2 * ((columns + 6) / 7)));
     const at::Tensor back = round_trip(*packing, x);
     for (int64_t first = 0; first < columns; first += 7) {
       const at::Tensor part = x.slice(1, first, first + 7);
-      const at::Tensor step = part.abs().amax(1, true) / 7 * (1 + 1.0 / 128);
+      const at::Tensor step = part.abs().amax(1, true) / max_code() * (1 + 1.0 / 128);
       EXPECT_TRUE(((back.slice(1, first, first + 7) - part).abs() <= step * (0.5 + 1e-5))
                       .all()
                       .item<bool>());
     }
   }
+}
+
+// Every code there is, and the one that is not: that of the largest magnitude, below zero.
+TEST_P(PackingShort, EveryCodeComesBackAndNoOtherIsTaken) {
+  const auto packing = make_packing(name(), {});
+  const int64_t columns = 2 * max_code() + 1;
+  const at::Tensor x = torch::arange(-max_code(), max_code() + 1, torch::kFloat).view({1, -1});
+  const Bytes good = packing->pack(x, {});
+  EXPECT_TRUE(torch::equal(packing->unpack(good, 1, columns, {}).value(), x));
+  Bytes impossible = good;
+  impossible[2] = static_cast<std::byte>(
+      (std::to_integer<int>(good[2]) & ~((1 << GetParam()) - 1)) | 1 << (GetParam() - 1));
+  EXPECT_EQ(packing->unpack(impossible, 1, columns, {}).status().code(), Code::kCorrupt);
+  Bytes behind = good;
+  behind.back() |= std::byte{0x80};  // an odd number of codes leaves a bit at the end of each width
+  EXPECT_EQ(packing->unpack(behind, 1, columns, {}).status().code(), Code::kCorrupt);
+}
+
+INSTANTIATE_TEST_SUITE_P(Widths, PackingShort, ::testing::Values(4, 5, 6),
+                         [](const auto& info) { return fmt::format("Int{}", info.param); });
+
+TEST(PackingInt5, CodesFollowOneAnotherFromTheLowestBits) {
+  const auto packing = make_packing("int5", {});
+  const Bytes bytes = packing->pack(torch::tensor({{15.0F, -1.0F, 1.0F}}), {});
+  ASSERT_EQ(bytes.size(), 4U);
+  EXPECT_EQ(scale_at(bytes, 0), 1.0F);
+  const unsigned char expected[] = {0xEF, 0x07};  // 00001 11111 01111
+  EXPECT_EQ(std::memcmp(bytes.data() + 2, expected, sizeof(expected)), 0);
 }
 
 // The mean over many messages is the value: 4,000 draws of a step of 1/7 have a standard error of

@@ -19,11 +19,11 @@ TEST(Packing, EveryIdHasADecoderThatAnswersToThatId) {
   }
   // rvq begins as bf16, and answers to its own id once it has codebooks (packing_rvq_test.cpp).
   EXPECT_NE(make_packing(PackingId::kRvq, {}), nullptr);
-  EXPECT_EQ(packing_names().size(), 6U);  // a new packing also goes into docs/codecs/packings.md
+  EXPECT_EQ(packing_names().size(), 8U);  // a new packing also goes into docs/codecs/packings.md
 }
 
 TEST(Packing, UnknownIdsHaveNoDecoder) {
-  for (int id : {0, 7, 255}) EXPECT_EQ(make_packing(static_cast<PackingId>(id), {}), nullptr);
+  for (int id : {0, 9, 255}) EXPECT_EQ(make_packing(static_cast<PackingId>(id), {}), nullptr);
 }
 
 TEST(Packing, AnUnknownNameIsRefusedWithTheKnownOnes) {
@@ -31,7 +31,8 @@ TEST(Packing, AnUnknownNameIsRefusedWithTheKnownOnes) {
     make_packing("fp4", {});
     FAIL();
   } catch (const UserError& error) {
-    EXPECT_STREQ(error.what(), "unknown packing \"fp4\"; known: f32, bf16, int8, int4, topk, rvq");
+    EXPECT_STREQ(error.what(),
+                 "unknown packing \"fp4\"; known: f32, bf16, int8, int6, int5, int4, topk, rvq");
   }
 }
 

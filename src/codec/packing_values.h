@@ -44,6 +44,8 @@ Status check_length(ByteSpan bytes, int64_t expected_bytes);
 std::unique_ptr<Packing> make_packing_f32(const PackingOptions& options);
 std::unique_ptr<Packing> make_packing_bf16(const PackingOptions& options);
 std::unique_ptr<Packing> make_packing_int8(const PackingOptions& options);
+std::unique_ptr<Packing> make_packing_int6(const PackingOptions& options);
+std::unique_ptr<Packing> make_packing_int5(const PackingOptions& options);
 std::unique_ptr<Packing> make_packing_int4(const PackingOptions& options);
 std::unique_ptr<Packing> make_packing_topk(const PackingOptions& options);
 std::unique_ptr<Packing> make_packing_rvq(const PackingOptions& options);

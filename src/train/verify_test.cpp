@@ -53,7 +53,7 @@ TEST(Verify, EveryCodecIsTheSameAppliedInPlace) {
   const SmallRun run;
   for (const char* projector : {"identity", "frozen", "free", "stiefel", "bottleneck"}) {
     for (const char* anchor : {"none", "static", "factorized", "full"}) {
-      for (const char* packing : {"f32", "bf16", "int8", "int4", "topk", "rvq"}) {
+      for (const char* packing : {"f32", "bf16", "int8", "int6", "int4", "topk", "rvq"}) {
         expect_equal(run, {std::string("boundary.projector=") + projector,
                            std::string("boundary.anchor=") + anchor,
                            std::string("boundary.activation=") + packing,
