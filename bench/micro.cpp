@@ -154,6 +154,8 @@ BENCHMARK_CAPTURE(codec_both_legs, small, kSmall, "none", "bf16")->Name("codec/n
 BENCHMARK_CAPTURE(codec_both_legs, small, kSmall, "factorized", "bf16")
     ->Name("codec/factorized_bf16/small");
 BENCHMARK_CAPTURE(codec_both_legs, small, kSmall, "none", "int8")->Name("codec/none_int8/small");
+BENCHMARK_CAPTURE(codec_both_legs, small, kSmall, "none", "int6")->Name("codec/none_int6/small");
+BENCHMARK_CAPTURE(codec_both_legs, small, kSmall, "none", "int4")->Name("codec/none_int4/small");
 BENCHMARK_CAPTURE(projection_gemms, llama_150m, kLlama150m)->Name("codec/gemms_alone/llama-150m");
 BENCHMARK_CAPTURE(codec_both_legs, llama_150m, kLlama150m, "none", "bf16")
     ->Name("codec/none_bf16/llama-150m");

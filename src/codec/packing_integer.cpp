@@ -119,35 +119,74 @@ void turn_groups(at::Tensor& x_NR, int64_t group) {
   }
 }
 
-constexpr int64_t kRun = 8;  // codes that end with a byte, whatever their bits
-
 // Codes of a row, the first in the lowest bits; the last byte ends with empty bits.
-void pack_codes_of_row(const int8_t* codes, int64_t columns, int bits, std::byte* out) {
-  const uint64_t mask = (uint64_t{1} << bits) - 1;
-  for (int64_t first = 0; first < columns; first += kRun, out += bits) {
-    const int64_t count = std::min(kRun, columns - first);
+template <int kBits>
+struct Row {
+  static constexpr int64_t kRun = 8;  // codes that end with a byte, whatever their bits
+  static constexpr uint64_t kMask = (uint64_t{1} << kBits) - 1, kSign = uint64_t{1} << (kBits - 1);
+
+  static void pack(const int8_t* codes, int64_t columns, std::byte* out) {
+    for (; columns >= kRun; columns -= kRun, codes += kRun, out += kBits) {
+      const uint64_t run = joined(codes, kRun);
+      std::memcpy(out, &run, kBits);
+    }
+    const uint64_t rest = joined(codes, columns);
+    std::memcpy(out, &rest, static_cast<size_t>((columns * kBits + 7) / 8));
+  }
+
+  // False when the empty bits are not empty.
+  static bool unpack(const std::byte* in, int64_t columns, int8_t* codes) {
+    for (; columns >= kRun; columns -= kRun, codes += kRun, in += kBits) {
+      uint64_t run = 0;
+      std::memcpy(&run, in, kBits);
+      split(run, kRun, codes);
+    }
+    uint64_t rest = 0;
+    std::memcpy(&rest, in, static_cast<size_t>((columns * kBits + 7) / 8));
+    split(rest, columns, codes);
+    return rest >> (columns * kBits) == 0;
+  }
+
+ private:
+  static uint64_t joined(const int8_t* codes, int64_t count) {
     uint64_t run = 0;
     for (int64_t i = 0; i < count; ++i) {
-      run |= (static_cast<uint64_t>(codes[first + i]) & mask) << (i * bits);
+      run |= (static_cast<uint64_t>(codes[i]) & kMask) << (i * kBits);
     }
-    std::memcpy(out, &run, static_cast<size_t>((count * bits + 7) / 8));
+    return run;
+  }
+  static void split(uint64_t run, int64_t count, int8_t* codes) {
+    for (int64_t i = 0; i < count; ++i) {
+      codes[i] = static_cast<int8_t>(((run >> (i * kBits) & kMask) ^ kSign) - kSign);
+    }
+  }
+};
+
+void pack_row(const int8_t* codes, int64_t columns, int bits, std::byte* out) {
+  switch (bits) {
+    case 4:
+      return Row<4>::pack(codes, columns, out);
+    case 5:
+      return Row<5>::pack(codes, columns, out);
+    case 6:
+      return Row<6>::pack(codes, columns, out);
+    default:
+      std::memcpy(out, codes, static_cast<size_t>(columns));
   }
 }
 
-// False when the empty bits are not empty.
-bool unpack_codes_of_row(const std::byte* in, int64_t columns, int bits, int8_t* codes) {
-  const uint64_t mask = (uint64_t{1} << bits) - 1, sign = uint64_t{1} << (bits - 1);
-  uint64_t left = 0;
-  for (int64_t first = 0; first < columns; first += kRun, in += bits) {
-    const int64_t count = std::min(kRun, columns - first);
-    left = 0;
-    std::memcpy(&left, in, static_cast<size_t>((count * bits + 7) / 8));
-    for (int64_t i = 0; i < count; ++i, left >>= bits) {
-      codes[first + i] = static_cast<int8_t>(((left & mask) ^ sign) - sign);
-    }
-    if (left != 0) return false;
+bool unpack_row(const std::byte* in, int64_t columns, int bits, int8_t* codes) {
+  switch (bits) {
+    case 4:
+      return Row<4>::unpack(in, columns, codes);
+    case 5:
+      return Row<5>::unpack(in, columns, codes);
+    case 6:
+      return Row<6>::unpack(in, columns, codes);
+    default:
+      std::memcpy(codes, in, static_cast<size_t>(columns));
+      return true;
   }
-  return true;
 }
 
 class PackingInteger final : public Packing {
@@ -194,11 +233,7 @@ class PackingInteger final : public Packing {
           round_to_nearest(values + first, count, inverse, &codes[first]);
         }
       }
-      if (bits_ == 8) {
-        std::memcpy(out, codes.data(), codes.size());
-      } else {
-        pack_codes_of_row(codes.data(), columns, bits_, out);
-      }
+      pack_row(codes.data(), columns, bits_, out);
     }
     return bytes;
   }
@@ -216,11 +251,7 @@ class PackingInteger final : public Packing {
     int lowest = 0;
     bool is_empty_behind = true;
     for (int64_t row = 0; row < rows; ++row, values += columns, in += row_bytes(columns)) {
-      if (bits_ == 8) {
-        std::memcpy(codes.data(), in, codes.size());
-      } else {
-        is_empty_behind &= unpack_codes_of_row(in, columns, bits_, codes.data());
-      }
+      is_empty_behind &= unpack_row(in, columns, bits_, codes.data());
       for (int64_t first = 0; first < columns; first += group, scales += 2) {
         uint16_t half;
         std::memcpy(&half, scales, sizeof(half));
