@@ -307,7 +307,7 @@ Status run_that_is_left_at_its_end(Recipe recipe, const std::string& folder,
 
 TEST(Recovery, AnEndThatNotAllMayHaveSavedIsToldAsAnError) {
   const SmallRun small;
-  const Recipe recipe = small.recipe({"link.rejoin_seconds=1"});
+  const Recipe recipe = small.recipe({"link.rejoin_seconds=3"});
   const std::string folder = small.folder() + "/run";
   const Status apart = run_that_is_left_at_its_end(recipe, folder, small.folder() + "/elsewhere");
   EXPECT_NE(apart.message().find("start all stages again"), std::string::npos) << apart.to_string();
