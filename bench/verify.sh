@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The pipeline against one process, bit for bit, at every number of stages, schedule and link.
 #
-#   bench/verify.sh [RECIPE]      environment: STEPS=10
+#   bench/verify.sh [RECIPE]      environment: STEPS=10, above the 4 of the warm-up of codes
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
 recipe=${1:-recipes/tiny.toml}

@@ -28,8 +28,8 @@ struct Options {
   bool reparametrised = false;       // subspace: the optimiser moves coordinates of held weights
   std::string activation = "bf16";   // packing of the leg towards the loss
   std::string gradient = "bf16";     // packing of the leg back
-  int64_t group_size = 64;           // int8, int4: columns that share a scale
-  bool hadamard = false;             // int8, int4: turn each group by a Hadamard matrix first
+  int64_t group_size = 64;           // integers: columns that share a scale
+  bool hadamard = false;             // integers: turn each group by a Hadamard matrix first
   int64_t topk = 8;                  // entries of a row that are sent
   bool topk_feedback = false;        // what was not sent is added to the next micro-batch
   int64_t rvq_group_size = 8;        // columns that share a code
