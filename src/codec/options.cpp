@@ -50,7 +50,7 @@ void validate(const Options& options, int64_t hidden_size) {
   require_known("projector", options.projector, projector_names());
   require_known("anchor", options.anchor, anchor_names());
   require_known("basis_gradient", options.basis_gradient, {"both", "sender"});
-  require_known("first_anchor", options.first_anchor, {"own", "embedding"});
+  require_known("first_anchor", options.first_anchor, {"own", "embedding", "fixed"});
   require_known("anchor_sharing", options.anchor_sharing, {"end", "stage"});
   require_known("activation", options.activation, packing_names());
   require_known("gradient", options.gradient, packing_names());
@@ -87,6 +87,11 @@ void validate(const Options& options, int64_t hidden_size) {
         "boundary.basis_restart is {} and boundary.rvq_warmup_steps is {}: codebooks would be of a "
         "basis that is gone; let the basis start again before the warm-up is over",
         options.basis_restart, options.rvq_warmup_steps));
+  }
+  if (options.first_anchor == "fixed" && options.anchor == "none") {
+    throw UserError(
+        "boundary.first_anchor = \"fixed\" needs an anchor at the other ends: boundary.anchor is "
+        "\"none\"");
   }
   if (options.first_anchor == "embedding" &&
       (options.anchor == "none" || options.anchor_sharing == "stage" ||

@@ -19,7 +19,7 @@ struct Options {
   int64_t anchor_rank = 0;              // 0: the rank of the projector
   std::string anchor_sharing =
       "end";  // end: a table at each end; stage: a stage's two ends share one
-  std::string first_anchor = "own";  // of stage 0: its "own", or its "embedding" as it is trained
+  std::string first_anchor = "own";  // of stage 0: "own", its "embedding" as trained, or "fixed"
   bool sparse_anchors = false;       // update only the rows of a step's tokens
   bool subtract_mean = false;        // take off the mean of what crossed in the step before
   int64_t ngram = 0;                 // anchors for n-grams up to this length too; 0: none

@@ -52,6 +52,10 @@ TEST(Validate, VariantsNeedWhatTheyVary) {
   EXPECT_EQ(refusal({.rank = 4, .first_anchor = "embedding"}), "");
   EXPECT_NE(refusal({.rank = 4, .anchor = "none", .first_anchor = "embedding"}), "");
   EXPECT_NE(refusal({.rank = 4, .anchor_sharing = "stage", .first_anchor = "embedding"}), "");
+  EXPECT_EQ(refusal({.rank = 4, .anchor_sharing = "stage", .first_anchor = "fixed"}), "");
+  EXPECT_EQ(refusal({.rank = 4, .anchor = "none", .first_anchor = "fixed"}),
+            "boundary.first_anchor = \"fixed\" needs an anchor at the other ends: boundary.anchor "
+            "is \"none\"");
   EXPECT_NE(
       refusal({.projector = "subspace", .rank = 4, .anchor = "fixed", .first_anchor = "embedding"}),
       "");

@@ -89,9 +89,9 @@ Assembly::Assembly(const Recipe& recipe, int stage) {
   const int64_t before = span.first_layer;
   const int64_t after = span.first_layer + span.num_layers;
   codec::Options anchors = recipe.boundary;
-  if (first && anchors.projector == "subspace") {
-    // Its weights are held around the embedding of the start: that and nothing else is what leaves
-    // a residual in the subspace.
+  if (first && (anchors.projector == "subspace" || anchors.first_anchor == "fixed")) {
+    // Weights of a subspace are held around the embedding of the start: that and nothing else is
+    // what leaves a residual in it.
     anchors.anchor = "fixed";
     anchors.ngram = 0;
   }

@@ -67,6 +67,27 @@ TEST(Assembly, TheFirstSenderCanSubtractTheEmbeddingAsItIsTrained) {
   EXPECT_EQ(z_NR.abs().max().item<float>(), 0);
 }
 
+// The control of a subspace with trained tables: the plain model with tables where that has them.
+TEST(Assembly, ASubspaceAndItsControlHaveTheSameTables) {
+  const SmallRun small;
+  const auto anchors_of = [&](const std::vector<std::string>& keys, int stage) {
+    std::vector<std::string> set = {"boundary.anchor=full", "boundary.anchor_sharing=stage"};
+    set.insert(set.end(), keys.begin(), keys.end());
+    Assembly assembly(small.recipe(set), stage);
+    std::vector<std::string> trained;
+    for (const auto& parameter : assembly.parameters()) {
+      if (parameter.name.find("anchor") != std::string::npos) trained.push_back(parameter.name);
+    }
+    return trained;
+  };
+  for (int stage = 0; stage < 4; ++stage) {
+    const auto held = anchors_of({"boundary.projector=subspace"}, stage);
+    EXPECT_EQ(held,
+              anchors_of({"boundary.projector=identity", "boundary.first_anchor=fixed"}, stage));
+    EXPECT_EQ(held.size(), stage == 0 ? 0u : 1u);
+  }
+}
+
 TEST(Assembly, EachBoundaryHasAnAnchorProjectionOfItsOwn) {
   const SmallRun small;
   const auto state = all_state(small.recipe());

@@ -158,7 +158,9 @@ std::vector<Field> boundary_fields(Recipe& recipe) {
       {"anchor_sharing", &b.anchor_sharing,
        "end: a table at each end of a boundary; stage: the two ends of a stage share one"},
       {"first_anchor", &b.first_anchor,
-       "anchor of the sender on stage 0: own, or embedding, the model's as it is trained"},
+       "anchor of the sender on stage 0: own; embedding, the model's as it is trained; or fixed, "
+       "as "
+       "it was at the start (subspace: always)"},
       {"reparametrised", &b.reparametrised,
        "subspace: the optimiser moves the coordinates of held weights, not the weights"},
       {"sparse_anchors", &b.sparse_anchors,

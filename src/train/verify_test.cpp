@@ -79,6 +79,7 @@ TEST(Verify, SharedAnchorsTiedHeadsUnequalStagesAndDeepWarmUpToo) {
                        "boundary.rvq_group_size=2", "boundary.rvq_warmup_steps=2"});
   }
   expect_equal(run, {"boundary.first_anchor=embedding", "training.max_norm=0.1"});
+  expect_equal(run, {"boundary.first_anchor=fixed", "boundary.anchor_sharing=stage"});
   expect_equal(run, {"boundary.basis_restart=2", "boundary.basis_gradient=sender"});
   expect_equal(run, {"boundary.basis_interval=2", "training.max_norm=0.1"});
   expect_equal(run, {"boundary.basis_interval=3", "boundary.basis_restart=2"});
